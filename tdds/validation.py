@@ -1,9 +1,185 @@
-"""Every check, and every sentence that says what was wrong: what was expected, what came, where, what to do."""
+"""Every check, and every sentence that says what was wrong: what was expected, what came, where, what to do.
+
+Samples (in the original order) and epochs count from 0 in every message.
+"""
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
+from sklearn.utils import assert_all_finite
+
+KINDS = ("probs", "logits", "log_probs", "losses")
+
+_SUM_TOLERANCE = {"float16": 2e-2, "bfloat16": 2e-2, "float32": 1e-3}
 
 
 class TrajectoryError(ValueError):
     """A trajectory is damaged, incomplete, or not what it was said to be."""
+
+
+def sum_tolerance(dtype: str) -> float:
+    """How far the sum of a row of `dtype` may be from 1."""
+    return _SUM_TOLERANCE.get(dtype, 1e-6)
+
+
+@contextmanager
+def file_errors(path: Any) -> Iterator[None]:
+    """Raise what goes wrong inside a file as a TrajectoryError with the file's name; a missing file stays one."""
+    try:
+        yield
+    except (FileNotFoundError, TrajectoryError):
+        raise
+    except (KeyError, RuntimeError, OSError, EOFError, ValueError) as error:
+        reason = str(error.args[0]) if error.args else type(error).__name__
+        raise TrajectoryError(f"{path}: cannot be read as a trajectory: {reason.splitlines()[0]}") from error
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name}={value!r} is not known; expected one of {expected}.")
+
+
+def check_integer(name: str, value: Any, low: int) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}.")
+    if value < low:
+        raise ValueError(f"{name}={value} is too small; expected {name} >= {low}.")
+    return int(value)
+
+
+def check_real(name: str, value: Any, low: float, high: float, *, high_is_legal: bool = True) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
+    if not (low <= value <= high and (high_is_legal or value < high)):
+        raise ValueError(
+            f"{name}={value} is out of range; expected {low} <= {name} {'<=' if high_is_legal else '<'} {high}."
+        )
+    return float(value)
+
+
+def check_windows(T: int | None, K: int, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
+    """The number of epochs that count: `T`, or all of `n_epochs`; None while the number of epochs is not known.
+
+    Raises
+    ------
+    TypeError
+        T or K is no integer.
+    ValueError
+        K < 3, K > T, or T epochs are not there.
+    """
+    if check_integer("K", K, 1) < 3:
+        raise ValueError(
+            f"K={K}: a window of {K} epochs holds {K - 1} difference{'s' * (K != 2)}, whose variance is always 0; "
+            "expected K >= 3."
+        )
+    if T is not None:
+        check_integer("T", T, 1)
+        if K > T:
+            raise ValueError(f"K={K} is larger than T={T}: no window of K epochs fits; expected K <= T.")
+    if n_epochs is None:
+        return T
+    if T is not None and n_epochs < T:
+        raise ValueError(
+            f"T={T}, but the trajectory holds {n_epochs} epochs."
+            + (" If its first axis is the epochs, pass axes='TNC'." if in_memory else "")
+        )
+    if T is None and n_epochs < K:
+        raise ValueError(
+            f"K={K}, but the trajectory holds {n_epochs} epoch{'s' * (n_epochs != 1)}: no window of K epochs fits; "
+            "pass a smaller K, at least 3."
+        )
+    return n_epochs if T is None else T
+
+
+def check_labels(y: Any, n_samples: int, n_classes: int | None, n_epochs: int | None = None) -> np.ndarray:
+    """`y` as int64 of shape (n_samples,), each in [0, n_classes); integral floats and objects are accepted.
+
+    Raises
+    ------
+    ValueError
+        Wrong length, not integral, or out of range: the first such sample is named.
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"Labels must be one integer a sample, shape ({n_samples},); got shape {labels.shape}.")
+    if len(labels) != n_samples:
+        hint = " The epochs axis is that long: is it axes='TNC'?" if len(labels) == n_epochs else ""
+        raise ValueError(f"{len(labels)} labels for {n_samples} samples; expected one a sample.{hint}")
+    if labels.dtype.kind not in "iu":
+        try:
+            as_float = labels.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Labels must be integers from 0, got {labels.dtype}: encode them first ({error})."
+            ) from None
+        wrong = ~(np.isfinite(as_float) & (as_float == np.floor(as_float)))
+        if wrong.any():
+            sample = int(np.argmax(wrong))
+            raise ValueError(f"Label of sample {sample} is {labels[sample]!r}; expected an integer.")
+        labels = as_float
+    wrong = labels < 0 if n_classes is None else (labels < 0) | (labels >= n_classes)
+    if wrong.any():
+        sample = int(np.argmax(wrong))
+        expected = "0 or more" if n_classes is None else f"0 to {n_classes - 1}"
+        raise ValueError(f"Label of sample {sample} is {int(labels[sample])}; expected {expected}.")
+    return labels.astype(np.int64)
+
+
+def check_ids(ids: Any, n_samples: int) -> np.ndarray:
+    """`ids` as an array of shape (n_samples,)."""
+    ids = np.asarray(ids)
+    if ids.shape != (n_samples,):
+        raise ValueError(f"ids have shape {ids.shape}; expected one a sample, ({n_samples},).")
+    return ids
+
+
+def invalid_row(
+    values: np.ndarray, probs: np.ndarray, sample: int, epoch: int, kind: str, dtype: str
+) -> TrajectoryError:
+    """The error for one row, as read and as probabilities, that is no distribution."""
+    where = f"sample {sample} at epoch {epoch}"
+    logs = kind in ("logits", "log_probs")
+    legal = np.isfinite(values) | (logs & np.isneginf(values))
+    if not legal.all():
+        c = int(np.argmin(legal))
+        return TrajectoryError(f"Row of {where} holds {values[c]} for class {c}; expected finite {kind}.")
+    if np.isnan(probs).any():
+        return TrajectoryError(f"Row of {where} is -inf for every class; expected finite {kind}.")
+    if (probs < 0).any():
+        c = int(np.argmax(probs < 0))
+        hint = "; pass kind='logits' if these are logits"
+        return TrajectoryError(f"Row of {where} holds {probs[c]:.4g} for class {c}, expected probabilities{hint}.")
+    hint = "" if kind == "log_probs" else "; pass kind='logits' if these are logits"
+    return TrajectoryError(
+        f"Row of {where} sums to {probs.sum(dtype=np.float64):.4g}, expected 1 within {sum_tolerance(dtype):g}{hint}."
+    )
+
+
+def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> TrajectoryError:
+    """The error for a sample that an epoch does not hold."""
+    others = f" and {n_missing - 1} other{'s' * (n_missing > 2)}" if n_missing > 1 else ""
+    advice = (
+        "there is no earlier epoch to carry from: leave this epoch out"
+        if first
+        else "pass missing='carry' to repeat the previous epoch's value"
+    )
+    return TrajectoryError(f"Epoch {epoch} does not hold sample {sample}{others}; {advice}.")
+
+
+def check_rows(X: Any, n_samples: int) -> None:
+    """Raise unless `X` has `n_samples` rows and, where it is a float array, no nan or inf."""
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if n_rows != n_samples:
+        raise ValueError(
+            f"X has {n_rows} rows, but the trajectory has {n_samples} samples; pass the data it belongs to."
+        )
+    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+        assert_all_finite(X, input_name="X")

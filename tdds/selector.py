@@ -1,0 +1,308 @@
+"""Scikit-learn-style selectors: a trajectory in, a coreset out. Thin composition, no arithmetic."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from tdds.engine import MEMORY_LIMIT, OnlineTDDS, compute_scores
+from tdds.samplers import WEIGHTINGS, count_kept, importance_weights, top
+from tdds.scores import FORMULATIONS, TDDS
+from tdds.sources import open_trajectory
+from tdds.validation import check_rows
+
+
+class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Keep the samples whose contribution to training varied most.
+
+    Reads how each sample's predicted probabilities moved from epoch to epoch: the windowed variance of the change,
+    averaged over the windows with most weight on the last.
+
+    Parameters
+    ----------
+    T : int, optional
+        Only the first T epochs count; all where left out. At beta = 0.9 the last K of them carry 90 % of the score,
+        so T decides which stage of training is looked at.
+    K : int, default 10
+        Width of a window, in epochs; at least 3.
+    beta : float in [0, 1], default 0.9
+        Weight of the newest window in the moving average; 0 is the simple average of all windows.
+    pruning_rate : float in [0, 1), default 0.5
+        Share of the samples that is *removed*: 0.9 keeps a tenth.
+    n_select : int, optional
+        Number of samples to keep; `pruning_rate` is then not looked at.
+    formulation : {"paper", "reference", "datacull"}, default "paper"
+        The paper's equations, what the authors' script computes, or what datacull 1.0.2 computes.
+    loss : {"kl", "ce"}, default "kl"
+        Change by Kullback-Leibler divergence (Eq. 10) or by the label's log probability (Eq. 9, needs `y`).
+    magnitude : bool, default True
+        Take the absolute value of the change (Eq. 8).
+    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
+        What `sample_weight_` holds; see `tdds.samplers.importance_weights`.
+    axes : {"NTC", "TNC", "NT", "TN"}, optional
+        Axes of an array; samples first where left out.
+    kind : {"probs", "logits", "log_probs"}, optional
+        What the values are; what the source says, else probs, where left out.
+    missing : {"error", "carry"}, default "error"
+        Logs that lack a sample at an epoch raise, or repeat the epoch before.
+    memory_limit : float, default 256
+        Bound of the buffers, all threads together, in MiB.
+    n_jobs : int, optional
+        Threads, as in scikit-learn.
+    verbose : int, default 0
+        Above 0, a progress bar on the standard error.
+
+    Attributes
+    ----------
+    scores_ : (n_samples,) float64 array
+    support_ : (n_samples,) bool array
+        True where a sample is kept.
+    sample_indices_ : (n_kept,) int array
+        Ascending indices of the kept samples in the original data.
+    sample_weight_ : (n_kept,) float64 array
+        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
+    threshold_ : float
+        The least kept score.
+    n_features_in_ : int
+        Number of epochs of the trajectory.
+
+    References
+    ----------
+    X. Zhang et al., "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for Enhanced Dataset Pruning",
+    CVPR 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds import TDDSSelector
+    >>> rng = np.random.default_rng(0)
+    >>> prob_trajectory = rng.dirichlet(np.ones(10), size=(200, 30))  # samples, epochs, classes
+    >>> X = rng.normal(size=(200, 4))
+    >>> TDDSSelector(T=30, K=10, beta=0.9, pruning_rate=0.9).fit(prob_trajectory).transform(X).shape
+    (20, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "T": [Integral, None],
+        "K": [Integral],
+        "beta": [Interval(Real, 0, 1, closed="both")],
+        "pruning_rate": [Interval(Real, 0, 1, closed="left")],
+        "n_select": [Interval(Integral, 1, None, closed="left"), None],
+        "formulation": [StrOptions(set(FORMULATIONS))],
+        "loss": [StrOptions({"kl", "ce"})],
+        "magnitude": ["boolean"],
+        "weighting": [StrOptions(set(WEIGHTINGS))],
+        "axes": [str, None],
+        "kind": [StrOptions({"probs", "logits", "log_probs", "losses"}), None],
+        "missing": [StrOptions({"error", "carry"})],
+        "memory_limit": [Interval(Real, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        T=None,
+        K=10,
+        beta=0.9,
+        pruning_rate=0.5,
+        *,
+        n_select=None,
+        formulation="paper",
+        loss="kl",
+        magnitude=True,
+        weighting="per_sample",
+        axes=None,
+        kind=None,
+        missing="error",
+        memory_limit=MEMORY_LIMIT,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.T = T
+        self.K = K
+        self.beta = beta
+        self.pruning_rate = pruning_rate
+        self.n_select = n_select
+        self.formulation = formulation
+        self.loss = loss
+        self.magnitude = magnitude
+        self.weighting = weighting
+        self.axes = axes
+        self.kind = kind
+        self.missing = missing
+        self.memory_limit = memory_limit
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(self, prob_trajectory, y=None):
+        """Score every sample and choose those that stay.
+
+        Parameters
+        ----------
+        prob_trajectory : array, path, iterable of epochs or Trajectory
+            Anything that `open_trajectory` opens; arrays are (n_samples, n_epochs, n_classes), or
+            (n_samples, n_epochs) of losses.
+        y : (n_samples,) integers, optional
+            Labels in [0, n_classes); needed by ``loss="ce"``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TrajectoryError
+            The trajectory is damaged, incomplete, or holds rows that are no distributions.
+        ValueError, TypeError
+            A parameter is out of range, or does not fit the trajectory.
+        FileNotFoundError
+            There is nothing at that path.
+        """
+        self._validate_params()
+        score = self._score()
+        trajectory = open_trajectory(prob_trajectory, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
+        count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
+        scores = compute_scores(
+            trajectory, {"tdds": score}, memory_limit=self.memory_limit, n_jobs=self.n_jobs, verbose=self.verbose
+        )["tdds"]
+        self.n_features_in_ = trajectory.n_epochs
+        self._online = None
+        return self._keep(scores)
+
+    def partial_fit(self, epoch_probs, y=None):
+        """Take one epoch while training runs; no trajectory is stored anywhere.
+
+        The fitted attributes exist from the K-th epoch on and equal those of `fit` to rounding. Epochs past T are
+        ignored. Holds the last epoch, and K numbers a sample.
+
+        Parameters
+        ----------
+        epoch_probs : (n_samples, n_classes) array, or (n_samples,) of losses
+        y : (n_samples,) integers, optional
+            Labels; needed by ``loss="ce"``, at every call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TrajectoryError
+            The shape differs from the first epoch's, or a row is no distribution; the selector is then as before.
+        ValueError
+            A parameter is out of range, or labels are needed.
+        """
+        self._validate_params()
+        if getattr(self, "_online", None) is None:
+            self._online = OnlineTDDS(self._score(), kind=self.kind)
+        self._online.update(epoch_probs, y)
+        self.n_features_in_ = self._online.n_epochs
+        return self if self._online.scores is None else self._keep(self._online.scores)
+
+    def transform(self, X):
+        """Keep the rows of `X` that were chosen, in their order.
+
+        Parameters
+        ----------
+        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset ...
+            The training data that the trajectory belongs to, not the trajectory.
+
+        Returns
+        -------
+        The same kind of container, n_kept rows.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X has another number of rows, or holds nan.
+        """
+        check_is_fitted(self, "support_")
+        check_rows(X, len(self.support_))
+        return _safe_indexing(X, self.sample_indices_)
+
+    def fit_transform(self, X, y=None, *, trajectory=None):
+        """Fit on `trajectory`, or on `X` itself where it is left out, and keep the chosen rows of `X`.
+
+        Parameters
+        ----------
+        X : n_samples rows, or a trajectory as an array
+        y : (n_samples,) integers, optional
+        trajectory : anything that `open_trajectory` opens, optional
+
+        Returns
+        -------
+        The kept rows of `X`.
+
+        Raises
+        ------
+        TrajectoryError, ValueError, TypeError, FileNotFoundError
+            As for `fit` and `transform`.
+        """
+        return self.fit(X if trajectory is None else trajectory, y).transform(X)
+
+    def select(self, *arrays):
+        """Keep the chosen rows of several containers at once, in the style of `train_test_split`.
+
+        Parameters
+        ----------
+        *arrays : containers of n_samples rows each
+
+        Returns
+        -------
+        list of containers of n_kept rows each; `sample_weight_` lines up with them
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As for `transform`.
+        """
+        return [self.transform(array) for array in arrays]
+
+    def get_support(self, indices=False):
+        """Which samples are kept.
+
+        Parameters
+        ----------
+        indices : bool, default False
+
+        Returns
+        -------
+        (n_samples,) bool array, or with `indices` (n_kept,) ascending integers
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self, "support_")
+        return self.sample_indices_ if indices else self.support_
+
+    def _score(self):
+        return TDDS(self.T, self.K, self.beta, self.formulation, self.loss, self.magnitude)
+
+    def _keep(self, scores):
+        kept = top(scores, count_kept(len(scores), self.pruning_rate, self.n_select))
+        self.scores_ = scores
+        self.sample_indices_ = kept
+        self.support_ = np.zeros(len(scores), dtype=bool)
+        self.support_[kept] = True
+        self.sample_weight_ = importance_weights(scores, kept, self.weighting)
+        self.threshold_ = float(scores[kept].min())
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "support_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,261 @@
+"""Logs in arrival order: epoch by epoch, rows as the data loader shuffled them, beside the sample of each row."""
+
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdds import store
+from tdds.sources.arrays import map_npy
+from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_kind
+from tdds.validation import (
+    KINDS,
+    TrajectoryError,
+    check_choice,
+    check_ids,
+    check_labels,
+    file_errors,
+    missing_sample,
+)
+
+_GAP_BYTES = 1 << 14  # rows of a file that lie closer than this are read together
+_RUN_BYTES = 1 << 22  # and at most so many bytes at once
+
+
+class ArrivalTrajectory(Trajectory):
+    """Epochs in arrival order: rows as the data loader shuffled them, and the sample of each row.
+
+    A duplicate within an epoch keeps the last value. A sample that an epoch lacks is an error, or with
+    ``missing="carry"`` keeps the value of the epoch before. Nothing is sorted on disk: where each sample lies in each
+    epoch is kept in memory, 4 bytes a sample and epoch.
+    """
+
+    def __init__(self, *, missing: str = "error") -> None:
+        check_choice("missing", missing, ("error", "carry"))
+        self.missing = missing
+
+    @abstractmethod
+    def index(self, epoch: int) -> np.ndarray:
+        """The sample of each row of `epoch`, (n_rows,) integers."""
+
+    @abstractmethod
+    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, (len(rows), n_classes) float64 or float32, with the `rows` of `epoch`, given ascending."""
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        return self.n_samples, 1
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """Row of each sample in each epoch, (n_epochs, n_samples) int32; -1 where it is missing."""
+        assert self.n_epochs is not None
+        rows = np.full((self.n_epochs, self.n_samples), -1, dtype=np.int32)
+        for epoch in range(self.n_epochs):
+            index = self.index(epoch)
+            rows[epoch, index] = np.arange(len(index), dtype=np.int32)
+            absent = np.flatnonzero(rows[epoch] < 0)
+            if len(absent) and (self.missing == "error" or epoch == 0):
+                raise missing_sample(int(absent[0]), epoch, len(absent), first=epoch == 0)
+        return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_rows"}
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        rows = self._rows
+
+        def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
+            for e in range(out.shape[1]):
+                t, pending = epoch + e, np.arange(stop - start)
+                while len(pending):
+                    where = rows[t, start:stop][pending]
+                    found = pending[where >= 0]
+                    if len(found):
+                        order = found[np.argsort(rows[t, start:stop][found])]
+                        values = np.empty((len(order), *out.shape[2:]), dtype=out.dtype)
+                        self.read_rows(t, rows[t, start:stop][order], values)
+                        out[order, e] = values
+                    pending = pending[where < 0]
+                    t -= 1
+
+        yield read
+
+
+class NpyDirectory(ArrivalTrajectory):
+    """A directory of ``{t}_Output.npy`` and ``{t}_Index.npy``, t from 0, as the TDDS authors' script reads it.
+
+    Parameters
+    ----------
+    path : path
+    kind : {"logits", "probs", "log_probs", "losses"}, default "logits"
+        What the outputs are; "losses" reads ``{t}_Loss.npy`` instead.
+    missing : {"error", "carry"}
+    """
+
+    def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
+        super().__init__(missing=missing)
+        self.path = path
+        self.name = str(path)
+        self.kind = kind or "logits"
+        check_choice("kind", self.kind, KINDS)
+        self._what = "Loss" if self.kind == "losses" else "Output"
+        pattern = re.compile(rf"(\d+)_{self._what}\.npy")
+        epochs = sorted(int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name)))
+        self.n_epochs = len(epochs)
+        for epoch, found in enumerate(epochs):
+            if epoch != found:
+                raise TrajectoryError(
+                    f"{path}: epoch {epoch} is missing: no {epoch}_{self._what}.npy, but {found}_{self._what}.npy."
+                )
+        # Where the values begin is kept, no map: a map held open counts as memory and cannot be pickled.
+        self._layouts = [self._layout(epoch) for epoch in range(self.n_epochs)]
+        _, _, self._row_shape, self._row_dtype = self._layouts[0]
+        for epoch, (_, _, *row) in enumerate(self._layouts):
+            if row != [self._row_shape, self._row_dtype]:
+                raise TrajectoryError(
+                    f"{self._file(epoch)}: rows of shape {row[0]} and type {row[1]}; "
+                    f"expected {self._row_shape} and {self._row_dtype} as in epoch 0."
+                )
+        self.n_classes = self._row_shape[0] if self._row_shape else None
+        self.dtype = float_name(self._row_dtype)
+        self.n_samples = 1 + max(int(self.index(epoch).max(initial=-1)) for epoch in range(self.n_epochs))
+        check_not_empty(self)
+
+    def _file(self, epoch: int) -> Path:
+        return self.path / f"{epoch}_{self._what}.npy"
+
+    def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
+        values = map_npy(self._file(epoch))
+        n_axes = 1 if self.kind == "losses" else 2
+        if values.ndim != n_axes or not values.flags.c_contiguous:
+            raise TrajectoryError(
+                f"{self._file(epoch)}: shape {values.shape}; expected {n_axes} axes, rows first, in C order."
+            )
+        return values.offset, len(values), values.shape[1:], values.dtype
+
+    def index(self, epoch: int) -> np.ndarray:
+        path = self.path / f"{epoch}_Index.npy"
+        if not path.exists():
+            raise TrajectoryError(f"{path}: missing; it must hold the sample of each row of {self._file(epoch).name}.")
+        return _check_index(np.array(map_npy(path)), self._layouts[epoch][1], path)
+
+    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+        with file_errors(self._file(epoch)), open(self._file(epoch), "rb", buffering=0) as file:
+            offset = self._layouts[epoch][0]
+            row_bytes = self._row_dtype.itemsize * int(np.prod(self._row_shape))
+            for run, first, last in _runs(rows, row_bytes):
+                raw = np.empty((last - first + 1, *self._row_shape), dtype=self._row_dtype)
+                if os.preadv(file.fileno(), [raw.data.cast("B")], offset + first * row_bytes) != raw.nbytes:
+                    raise TrajectoryError(
+                        f"{self._file(epoch)}: ends before row {last}; it was cut after it was opened."
+                    )
+                out[run] = decode(raw[rows[run] - first], self.dtype)
+
+
+class NpzTrajectory(ArrivalTrajectory):
+    """An ``.npz`` of logits, probs or log_probs (n_epochs, n_rows, n_classes) and index (n_epochs, n_rows), so named.
+
+    ``labels`` and ``ids`` are read where they are there. The file is held in memory.
+    """
+
+    def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
+        super().__init__(missing=missing)
+        with file_errors(path), np.load(path, allow_pickle=False) as file:
+            held = [name for name in KINDS if name in file]
+            if len(held) != 1 or "index" not in file:
+                raise TrajectoryError(
+                    f"{path}: expected 'index' and one of {', '.join(KINDS)}; "
+                    f"it holds {', '.join(file.files) or 'nothing'}."
+                )
+            self._values, self._index = file[held[0]], file["index"]
+            labels, ids = (file.get(name) for name in ("labels", "ids"))
+        if self._values.ndim != 3 or self._values.shape[:2] != self._index.shape:
+            raise TrajectoryError(
+                f"{path}: {held[0]} have shape {self._values.shape} and index {self._index.shape}; "
+                "expected (n_epochs, n_rows, n_classes) and (n_epochs, n_rows)."
+            )
+        self.path = path
+        self.name = str(path)
+        self.kind = resolve_kind(kind, "NTC", default=held[0])
+        self.n_epochs, n_rows, self.n_classes = self._values.shape
+        self.dtype = float_name(self._values.dtype)
+        for epoch in range(self.n_epochs):
+            _check_index(self._index[epoch], n_rows, f"{path}, epoch {epoch}")
+        self.n_samples = int(self._index.max()) + 1 if n_rows else 0
+        check_not_empty(self)
+        if labels is not None:
+            self.labels = check_labels(labels, self.n_samples, self.n_classes)
+        if ids is not None:
+            self.ids = check_ids(ids, self.n_samples)
+
+    def index(self, epoch: int) -> np.ndarray:
+        return self._index[epoch]
+
+    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+        out[...] = decode(self._values[epoch, rows], self.dtype)
+
+
+class StoreTrajectory(ArrivalTrajectory):
+    """A store that `TrajectoryWriter` writes, while it grows or after: its whole epochs at the time of opening."""
+
+    def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
+        super().__init__(missing=missing)
+        header = store.read_header(path)
+        self._header = header
+        self._shards = store.list_shards(path)
+        self.name = str(path)
+        self.kind = kind or header.kind
+        self.dtype = header.dtype
+        self.n_samples, self.n_epochs, self.n_classes = header.n_samples, len(self._shards), header.n_classes
+        self.labels, self.ids = header.labels, header.ids
+        check_not_empty(self)
+
+    def index(self, epoch: int) -> np.ndarray:
+        parts = []
+        for path in self._shards[epoch]:
+            with store.open_shard(path, self._header) as shard:
+                parts.append(shard.index)
+        return np.concatenate(parts)
+
+    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+        first = begin = 0
+        for path in self._shards[epoch]:
+            with file_errors(path), store.open_file(path) as file:
+                values = file["values"]
+                end = int(np.searchsorted(rows, first + len(values)))
+                own = rows[begin:end] - first
+                for run, low, high in _runs(own, values[:1].nbytes):
+                    out[begin:end][run] = decode(values[low : high + 1][own[run] - low], self.dtype)
+                first += len(values)
+            begin = end
+
+
+def _check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:
+    if index.dtype.kind not in "iu" or index.shape != (n_rows,):
+        raise TrajectoryError(
+            f"{where}: index of {index.dtype} and shape {index.shape}; expected one integer for each of {n_rows} rows."
+        )
+    if n_rows and index.min() < 0:
+        raise TrajectoryError(f"{where}: row {int(np.argmin(index))} names sample {index.min()}; expected 0 or more.")
+    return index
+
+
+def _runs(rows: np.ndarray, row_bytes: int) -> Iterator[tuple[slice, int, int]]:
+    """Split ascending `rows` into stretches worth one read each: the slice of `rows`, its first and last row."""
+    near = max(1, _GAP_BYTES // row_bytes)
+    longest = max(1, _RUN_BYTES // row_bytes)
+    begin = 0
+    breaks = np.flatnonzero(np.diff(rows) > near) + 1
+    for end in (*breaks, len(rows)):
+        while begin < end:
+            stop = min(end, begin + int(np.searchsorted(rows[begin:end], rows[begin] + longest)))
+            yield slice(begin, stop), int(rows[begin]), int(rows[stop - 1])
+            begin = stop

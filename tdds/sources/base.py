@@ -1,0 +1,139 @@
+"""What every source is: a trajectory, and how stored values become floats."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from tdds.validation import (
+    KINDS,
+    TrajectoryError,
+    check_choice,
+)
+
+#: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes) float32 or float64, or (stop - start, E)
+#: for losses, with epochs epoch ... epoch + E - 1 of samples start ... stop - 1.
+Read = Callable[[int, int, int, np.ndarray], None]
+
+
+class Trajectory(ABC):
+    """What a model said of every sample at every epoch.
+
+    Attributes
+    ----------
+    n_samples : int
+    n_epochs : int or None
+        None for a stream whose end is not known.
+    n_classes : int or None
+        None where the values are per-sample losses.
+    kind : {"probs", "logits", "log_probs", "losses"}
+    dtype : str
+        NumPy's name of the stored type, or "bfloat16".
+    labels : (n_samples,) int64 array or None
+    ids : (n_samples,) array or None
+        The samples' names.
+    name : str
+        Path, or what the values came in.
+    chunk : (int, int)
+        Samples and epochs that are cheapest to read together.
+    """
+
+    n_samples: int
+    n_epochs: int | None
+    n_classes: int | None
+    kind: str
+    dtype: str
+    name: str
+    labels: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        return 1, 1
+
+    def holds(self, epoch: int) -> bool:
+        """Whether `epoch` is there."""
+        return self.n_epochs is None or epoch < self.n_epochs
+
+    @abstractmethod
+    def reader(self) -> AbstractContextManager[Read]:
+        """Open the source; the context's value is a `Read`."""
+
+    def __repr__(self) -> str:
+        epochs = "unknown" if self.n_epochs is None else self.n_epochs
+        classes = "" if self.n_classes is None else f" x {self.n_classes} classes"
+        named = "".join(f", {what}" for what in ("labels", "ids") if getattr(self, what) is not None)
+        return (
+            f"<{type(self).__name__} {self.name}: {self.n_samples} samples x {epochs} epochs{classes}, "
+            f"{self.dtype} {self.kind}{named}>"
+        )
+
+
+def as_array(values: Any) -> Any:
+    """`values` as something with shape, dtype and slices: sliceable arrays as they are, numbers as float64."""
+    if hasattr(values, "detach"):  # a torch tensor, which NumPy reads only on the CPU, without gradient or bfloat16
+        values = values.detach().cpu()
+        values = values.float().numpy() if "bfloat16" in str(values.dtype) else values.numpy()
+    if (
+        not isinstance(values, np.ndarray)
+        and hasattr(values, "shape")
+        and hasattr(values, "dtype")
+        and hasattr(values, "ndim")
+    ):
+        if not hasattr(values, "toarray"):
+            return values
+        raise TypeError("A trajectory cannot be sparse; pass a dense array.")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise TrajectoryError(f"The trajectory is ragged: {error}") from None
+    if array.dtype.kind == "c":
+        raise ValueError("Complex data not supported: a trajectory holds probabilities, logits or losses.")
+    if array.dtype.kind in "biuOUS" and array.dtype.name != "bfloat16":
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"A trajectory holds numbers; got {type(values).__name__} of {array.dtype} ({error})."
+            ) from None
+    return array
+
+
+def resolve_axes(axes: str | None, n_axes: int) -> str:
+    choices = ("NTC", "TNC", "NCT", "TCN", "CNT", "CTN") if n_axes == 3 else ("NT", "TN")
+    if axes is None:
+        return choices[0]
+    axes = axes if n_axes == 3 else axes.replace("C", "")
+    check_choice("axes", axes, choices)
+    return axes
+
+
+def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:
+    if "C" not in axes:
+        return "losses"
+    check_choice("kind", default if kind is None else kind, KINDS[:3])
+    return default if kind is None else kind
+
+
+def float_name(dtype: Any) -> str:
+    name = np.dtype(dtype).name
+    if name not in ("float16", "bfloat16", "float32", "float64", "longdouble", "float128"):
+        raise TypeError(f"A trajectory holds float16, bfloat16, float32 or float64; got {name}.")
+    return name
+
+
+def decode(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Stored values as floats that NumPy assigns: bfloat16 comes as the upper half of a float32."""
+    if dtype == "bfloat16" and values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+def check_not_empty(trajectory: Trajectory) -> None:
+    for axis in ("n_samples", "n_epochs", "n_classes"):
+        if getattr(trajectory, axis) == 0:
+            raise TrajectoryError(
+                f"Found a trajectory with 0 {axis[2:]} ({trajectory!r}) while a minimum of 1 is required."
+            )

@@ -1,0 +1,66 @@
+"""Epochs that come one after the other and are gone."""
+
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tdds.sources.base import Read, Trajectory, as_array, check_not_empty, decode, float_name, resolve_kind
+from tdds.validation import (
+    TrajectoryError,
+)
+
+
+class EpochStream(Trajectory):
+    """An iterable of epochs, (n_samples, n_classes) each, or (n_samples,) of losses, read once and in order."""
+
+    def __init__(self, epochs: Iterable[Any], *, kind: str | None = None) -> None:
+        self.n_epochs = len(epochs) if isinstance(epochs, Sized) else None
+        self.name = "stream"
+        self._epochs = iter(epochs)
+        self._next: np.ndarray | None = None
+        self._pulled = 0
+        if not self.holds(0):
+            raise TrajectoryError("The iterable of epochs is empty.")
+        first = self._next
+        if first.ndim not in (1, 2):
+            raise TrajectoryError(
+                f"Epoch 0 has shape {first.shape}; expected (n_samples, n_classes), or (n_samples,) of losses."
+            )
+        self.n_samples = len(first)
+        self.n_classes = first.shape[1] if first.ndim == 2 else None
+        self.kind = resolve_kind(kind, "NTC" if first.ndim == 2 else "NT", default="probs")
+        self.dtype = float_name(first.dtype)
+        check_not_empty(self)
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        return self.n_samples, 1
+
+    def holds(self, epoch: int) -> bool:
+        if self._pulled == epoch:
+            values = next(self._epochs, None)
+            if values is None:
+                self.n_epochs = epoch
+                return False
+            self._next, self._pulled = as_array(values), epoch + 1
+        return self._pulled == epoch + 1
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        shape = (self.n_samples,) if self.n_classes is None else (self.n_samples, self.n_classes)
+
+        def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
+            for e in range(out.shape[1]):
+                if not self.holds(epoch + e):
+                    raise TrajectoryError(
+                        f"The iterable of epochs ended after {self.n_epochs}, or was read before: it can be read once."
+                    )
+                if self._next.shape != shape:
+                    raise TrajectoryError(
+                        f"Epoch {epoch + e} has shape {self._next.shape}; expected {shape} as epoch 0."
+                    )
+                out[:, e] = decode(self._next, self.dtype)
+
+        yield read
