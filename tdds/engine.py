@@ -154,7 +154,7 @@ def compute_scores(
         for start in range(0, trajectory.n_samples, step)
     )
     parts: list[dict[str, np.ndarray]] = []
-    with _progress(trajectory.n_samples, verbose) as advance:
+    with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
         for part in Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(tasks):
             parts.append(part)
             advance(len(next(iter(part.values()))))
@@ -347,7 +347,7 @@ def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int
         if trajectory.kind == "logits":
             kernels.softmax(block, probs)
         else:
-            np.exp(block, out=probs)
+            np.exp(block, out=probs, dtype=np.float64)
     flat = kernels.first_invalid_row(probs, sum_tolerance(trajectory.dtype))
     if flat >= 0:
         i, t = divmod(flat, block.shape[1])
@@ -356,15 +356,15 @@ def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int
 
 
 @contextmanager
-def _progress(total: int, verbose: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar on the standard error, or none."""
+def progress_bar(what: str, total: int, verbose: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar on the standard error, or none where `verbose` is 0; its value advances it by n samples."""
     if not verbose:
         yield lambda n: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -200,10 +200,10 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             A parameter is out of range, or labels are needed.
         """
         self._validate_params()
-        if getattr(self, "_online", None) is None:
-            self._online = OnlineTDDS(self._score(), kind=self.kind)
-        self._online.update(epoch_probs, y)
-        self.n_features_in_ = self._online.n_epochs
+        online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
+        online.update(epoch_probs, y)
+        self._online = online
+        self.n_features_in_ = online.n_epochs
         return self if self._online.scores is None else self._keep(self._online.scores)
 
     def transform(self, X):
@@ -227,7 +227,7 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         """
         check_is_fitted(self, "support_")
         check_rows(X, len(self.support_))
-        return _safe_indexing(X, self.sample_indices_)
+        return _safe_indexing(indexable(X)[0], self.sample_indices_)
 
     def fit_transform(self, X, y=None, *, trajectory=None):
         """Fit on `trajectory`, or on `X` itself where it is left out, and keep the chosen rows of `X`.

@@ -6,6 +6,8 @@ Samples (in the original order) and epochs count from 0 in every message.
 from __future__ import annotations
 
 import numbers
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,8 +36,8 @@ def file_errors(path: Any) -> Iterator[None]:
         yield
     except (FileNotFoundError, TrajectoryError):
         raise
-    except (KeyError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error.args[0]) if error.args else type(error).__name__
+    except (KeyError, RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error.args[0] if error.args else type(error).__name__)
         raise TrajectoryError(f"{path}: cannot be read as a trajectory: {reason.splitlines()[0]}") from error
 
 
@@ -134,8 +136,9 @@ def check_labels(y: Any, n_samples: int, n_classes: int | None, n_epochs: int | 
 
 
 def check_ids(ids: Any, n_samples: int) -> np.ndarray:
-    """`ids` as an array of shape (n_samples,)."""
+    """`ids` as int64 or as an object array of str, of shape (n_samples,)."""
     ids = np.asarray(ids)
+    ids = ids.astype(np.int64) if ids.dtype.kind in "iu" else ids.astype(str).astype(object)
     if ids.shape != (n_samples,):
         raise ValueError(f"ids have shape {ids.shape}; expected one a sample, ({n_samples},).")
     return ids
@@ -176,7 +179,7 @@ def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> Traj
 
 def check_rows(X: Any, n_samples: int) -> None:
     """Raise unless `X` has `n_samples` rows and, where it is a float array, no nan or inf."""
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    n_rows = (X.shape[0] if len(X.shape) else 1) if hasattr(X, "shape") else len(X)
     if n_rows != n_samples:
         raise ValueError(
             f"X has {n_rows} rows, but the trajectory has {n_samples} samples; pass the data it belongs to."

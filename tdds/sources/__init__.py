@@ -6,6 +6,7 @@ machine. To add one, subclass `Trajectory`: set its attributes, write `reader`.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, datase
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory
 from tdds.sources.base import Read, Trajectory, as_array
 from tdds.sources.stream import EpochStream
-from tdds.validation import TrajectoryError, check_ids, check_labels, file_errors
+from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels, file_errors
 
 __all__ = [
     "ArrayTrajectory",
@@ -84,8 +85,12 @@ def open_trajectory(
     >>> tdds.open_trajectory(np.full((100, 12, 10), 0.1, dtype=np.float32))
     <ArrayTrajectory in memory: 100 samples x 12 epochs x 10 classes, float32 probs>
     """
+    check_choice("kind", kind, (None, *KINDS))
+    check_choice("missing", missing, ("error", "carry"))
     if isinstance(source, Trajectory):
-        trajectory = source
+        # Labels given here are not the caller's object's; a stream is read once anyway and must not be read by two.
+        given = labels is not None or ids is not None
+        trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
         trajectory = _open_path(os.fspath(source), axes, kind, missing)
     elif isinstance(source, Iterator) or _is_list_of_epochs(source):

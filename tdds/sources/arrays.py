@@ -26,10 +26,18 @@ class ArrayTrajectory(Trajectory):
     values : array of 3 axes (values a class) or 2 (losses)
     axes : {"NTC", "TNC", "NT", "TN"}, default samples first
     kind : {"probs", "logits", "log_probs"}, default "probs"
+    dtype : str, default that of `values`
+        "bfloat16" where they are the uint16 of its bits.
     """
 
     def __init__(
-        self, values: Any, *, axes: str | None = None, kind: str | None = None, name: str = "in memory"
+        self,
+        values: Any,
+        *,
+        axes: str | None = None,
+        kind: str | None = None,
+        dtype: str | None = None,
+        name: str = "in memory",
     ) -> None:
         if len(values.shape) not in (2, 3):
             raise TrajectoryError(
@@ -40,7 +48,7 @@ class ArrayTrajectory(Trajectory):
         size = dict(zip(axes, values.shape, strict=True))
         self.n_samples, self.n_epochs, self.n_classes = size["N"], size["T"], size.get("C")
         self.kind = resolve_kind(kind, axes, default="probs")
-        self.dtype = float_name(values.dtype)
+        self.dtype = float_name(values.dtype) if dtype is None else dtype
         self.name = name
         self._values = values
         self._axes = axes
@@ -94,8 +102,13 @@ class HDF5Trajectory(ArrayTrajectory):
                 raise TrajectoryError(
                     f"{path}::{dataset} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'."
                 )
-            super().__init__(values, axes=axes, kind=kind or values.attrs.get("kind"), name=f"{path}::{dataset}")
-            self.dtype = str(values.attrs.get("dtype", self.dtype))
+            super().__init__(
+                values,
+                axes=axes,
+                kind=kind or values.attrs.get("kind"),
+                dtype="bfloat16" if values.dtype == np.uint16 and values.attrs.get("dtype") == "bfloat16" else None,
+                name=f"{path}::{dataset}",
+            )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
             beside = file[dataset].parent
             if "labels" in beside:

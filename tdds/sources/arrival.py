@@ -53,35 +53,43 @@ class ArrivalTrajectory(Trajectory):
         return self.n_samples, 1
 
     @cached_property
-    def _rows(self) -> np.ndarray:
-        """Row of each sample in each epoch, (n_epochs, n_samples) int32; -1 where it is missing."""
-        assert self.n_epochs is not None
-        rows = np.full((self.n_epochs, self.n_samples), -1, dtype=np.int32)
-        for epoch in range(self.n_epochs):
+    def _rows(self) -> dict[int, np.ndarray]:
+        """Row of each sample, (n_samples,) int32, -1 where it is missing, for each epoch read so far."""
+        return {}
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """Row of each sample in `epoch`, (n_samples,) int32; -1 where it is missing."""
+        if epoch not in self._rows:
             index = self.index(epoch)
-            rows[epoch, index] = np.arange(len(index), dtype=np.int32)
-            absent = np.flatnonzero(rows[epoch] < 0)
+            if len(index) and index.max() >= self.n_samples:
+                raise TrajectoryError(
+                    f"{self.name}: row {int(np.argmax(index))} of epoch {epoch} names sample {index.max()}; "
+                    f"expected 0 to {self.n_samples - 1}, the samples of epoch 0."
+                )
+            rows = np.full(self.n_samples, -1, dtype=np.int32)
+            rows[index] = np.arange(len(index), dtype=np.int32)
+            absent = np.flatnonzero(rows < 0)
             if len(absent) and (self.missing == "error" or epoch == 0):
                 raise missing_sample(int(absent[0]), epoch, len(absent), first=epoch == 0)
-        return rows
+            self._rows[epoch] = rows
+        return self._rows[epoch]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_rows"}
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        rows = self._rows
-
         def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
             for e in range(out.shape[1]):
                 t, pending = epoch + e, np.arange(stop - start)
                 while len(pending):
-                    where = rows[t, start:stop][pending]
+                    rows = self.rows(t)[start:stop]
+                    where = rows[pending]
                     found = pending[where >= 0]
                     if len(found):
-                        order = found[np.argsort(rows[t, start:stop][found])]
+                        order = found[np.argsort(rows[found])]
                         values = np.empty((len(order), *out.shape[2:]), dtype=out.dtype)
-                        self.read_rows(t, rows[t, start:stop][order], values)
+                        self.read_rows(t, rows[order], values)
                         out[order, e] = values
                     pending = pending[where < 0]
                     t -= 1
@@ -116,48 +124,54 @@ class NpyDirectory(ArrivalTrajectory):
                     f"{path}: epoch {epoch} is missing: no {epoch}_{self._what}.npy, but {found}_{self._what}.npy."
                 )
         # Where the values begin is kept, no map: a map held open counts as memory and cannot be pickled.
-        self._layouts = [self._layout(epoch) for epoch in range(self.n_epochs)]
-        _, _, self._row_shape, self._row_dtype = self._layouts[0]
-        for epoch, (_, _, *row) in enumerate(self._layouts):
-            if row != [self._row_shape, self._row_dtype]:
-                raise TrajectoryError(
-                    f"{self._file(epoch)}: rows of shape {row[0]} and type {row[1]}; "
-                    f"expected {self._row_shape} and {self._row_dtype} as in epoch 0."
-                )
+        self._layouts: dict[int, tuple[int, int, tuple[int, ...], np.dtype]] = {}
+        _, _, self._row_shape, self._row_dtype = self._layout(0)
         self.n_classes = self._row_shape[0] if self._row_shape else None
         self.dtype = float_name(self._row_dtype)
-        self.n_samples = 1 + max(int(self.index(epoch).max(initial=-1)) for epoch in range(self.n_epochs))
+        self.n_samples = _count_samples(self.index(0))
         check_not_empty(self)
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch}_{self._what}.npy"
 
     def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
+        """Where the values of `epoch` begin in its file, their number of rows, the shape and type of a row."""
+        if epoch in self._layouts:
+            return self._layouts[epoch]
         values = map_npy(self._file(epoch))
         n_axes = 1 if self.kind == "losses" else 2
         if values.ndim != n_axes or not values.flags.c_contiguous:
             raise TrajectoryError(
                 f"{self._file(epoch)}: shape {values.shape}; expected {n_axes} axes, rows first, in C order."
             )
-        return values.offset, len(values), values.shape[1:], values.dtype
+        layout = values.offset, len(values), values.shape[1:], values.dtype
+        _, _, shape, dtype = self._layouts.get(0, layout)
+        if layout[2:] != (shape, dtype):
+            raise TrajectoryError(
+                f"{self._file(epoch)}: rows of shape {layout[2]} and type {layout[3]}; "
+                f"expected {shape} and {dtype} as in epoch 0."
+            )
+        self._layouts[epoch] = layout
+        return layout
 
     def index(self, epoch: int) -> np.ndarray:
         path = self.path / f"{epoch}_Index.npy"
         if not path.exists():
             raise TrajectoryError(f"{path}: missing; it must hold the sample of each row of {self._file(epoch).name}.")
-        return _check_index(np.array(map_npy(path)), self._layouts[epoch][1], path)
+        return _check_index(np.array(map_npy(path)), self._layout(epoch)[1], path)
 
     def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
         with file_errors(self._file(epoch)), open(self._file(epoch), "rb", buffering=0) as file:
-            offset = self._layouts[epoch][0]
+            offset = self._layout(epoch)[0]
             row_bytes = self._row_dtype.itemsize * int(np.prod(self._row_shape))
             for run, first, last in _runs(rows, row_bytes):
-                raw = np.empty((last - first + 1, *self._row_shape), dtype=self._row_dtype)
-                if os.preadv(file.fileno(), [raw.data.cast("B")], offset + first * row_bytes) != raw.nbytes:
+                raw = np.empty((last - first + 1) * row_bytes, dtype=np.uint8)
+                if os.preadv(file.fileno(), [raw], offset + first * row_bytes) != raw.nbytes:
                     raise TrajectoryError(
                         f"{self._file(epoch)}: ends before row {last}; it was cut after it was opened."
                     )
-                out[run] = decode(raw[rows[run] - first], self.dtype)
+                values = raw.view(self._row_dtype).reshape(-1, *self._row_shape)
+                out[run] = decode(values[rows[run] - first], self.dtype)
 
 
 class NpzTrajectory(ArrivalTrajectory):
@@ -169,10 +183,10 @@ class NpzTrajectory(ArrivalTrajectory):
     def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
         super().__init__(missing=missing)
         with file_errors(path), np.load(path, allow_pickle=False) as file:
-            held = [name for name in KINDS if name in file]
+            held = [name for name in KINDS[:3] if name in file]
             if len(held) != 1 or "index" not in file:
                 raise TrajectoryError(
-                    f"{path}: expected 'index' and one of {', '.join(KINDS)}; "
+                    f"{path}: expected 'index' and one of {', '.join(KINDS[:3])}; "
                     f"it holds {', '.join(file.files) or 'nothing'}."
                 )
             self._values, self._index = file[held[0]], file["index"]
@@ -185,11 +199,9 @@ class NpzTrajectory(ArrivalTrajectory):
         self.path = path
         self.name = str(path)
         self.kind = resolve_kind(kind, "NTC", default=held[0])
-        self.n_epochs, n_rows, self.n_classes = self._values.shape
+        self.n_epochs, self._n_rows, self.n_classes = self._values.shape
         self.dtype = float_name(self._values.dtype)
-        for epoch in range(self.n_epochs):
-            _check_index(self._index[epoch], n_rows, f"{path}, epoch {epoch}")
-        self.n_samples = int(self._index.max()) + 1 if n_rows else 0
+        self.n_samples = _count_samples(self.index(0)) if self.n_epochs else 0
         check_not_empty(self)
         if labels is not None:
             self.labels = check_labels(labels, self.n_samples, self.n_classes)
@@ -197,7 +209,7 @@ class NpzTrajectory(ArrivalTrajectory):
             self.ids = check_ids(ids, self.n_samples)
 
     def index(self, epoch: int) -> np.ndarray:
-        return self._index[epoch]
+        return _check_index(self._index[epoch], self._n_rows, f"{self.path}, epoch {epoch}")
 
     def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
         out[...] = decode(self._values[epoch, rows], self.dtype)
@@ -212,7 +224,7 @@ class StoreTrajectory(ArrivalTrajectory):
         self._header = header
         self._shards = store.list_shards(path)
         self.name = str(path)
-        self.kind = kind or header.kind
+        self.kind = resolve_kind(kind, "NT" if header.n_classes is None else "NTC", default=header.kind)
         self.dtype = header.dtype
         self.n_samples, self.n_epochs, self.n_classes = header.n_samples, len(self._shards), header.n_classes
         self.labels, self.ids = header.labels, header.ids
@@ -246,6 +258,15 @@ def _check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:
     if n_rows and index.min() < 0:
         raise TrajectoryError(f"{where}: row {int(np.argmin(index))} names sample {index.min()}; expected 0 or more.")
     return index
+
+
+def _count_samples(index: np.ndarray) -> int:
+    """The number of samples that epoch 0 names, from 0 on without a gap."""
+    named = np.unique(index)
+    if len(named) and named[-1] >= len(named):
+        sample = int(np.argmax(named != np.arange(len(named))))
+        raise missing_sample(sample, 0, int(named[-1]) + 1 - len(named), first=True)
+    return len(named)
 
 
 def _runs(rows: np.ndarray, row_bytes: int) -> Iterator[tuple[slice, int, int]]:

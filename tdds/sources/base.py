@@ -1,5 +1,6 @@
 """What every source is: a trajectory, and how stored values become floats."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -61,6 +62,17 @@ class Trajectory(ABC):
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
 
+    def fingerprint(self) -> str:
+        """Short hash of the shape, the kind and the values of eight samples, spread over the data."""
+        shape = (self.n_samples, self.n_epochs, self.n_classes)
+        digest = hashlib.sha256(f"{shape} {self.kind} {self.dtype}".encode())
+        values = np.empty((1, *(size for size in shape[1:] if size is not None)))
+        with self.reader() as read:
+            for sample in np.linspace(0, self.n_samples - 1, num=min(8, self.n_samples), dtype=int).tolist():
+                read(sample, sample + 1, 0, values)
+                digest.update(values.tobytes())
+        return digest.hexdigest()[:16]
+
     def __repr__(self) -> str:
         epochs = "unknown" if self.n_epochs is None else self.n_epochs
         classes = "" if self.n_classes is None else f" x {self.n_classes} classes"
@@ -105,9 +117,9 @@ def resolve_axes(axes: str | None, n_axes: int) -> str:
     choices = ("NTC", "TNC", "NCT", "TCN", "CNT", "CTN") if n_axes == 3 else ("NT", "TN")
     if axes is None:
         return choices[0]
-    axes = axes if n_axes == 3 else axes.replace("C", "")
-    check_choice("axes", axes, choices)
-    return axes
+    without_classes = axes.replace("C", "") if n_axes == 2 and isinstance(axes, str) else axes
+    check_choice("axes", without_classes, choices)
+    return without_classes
 
 
 def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:

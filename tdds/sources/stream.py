@@ -49,14 +49,14 @@ class EpochStream(Trajectory):
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
+        if self._pulled > 1:
+            raise TrajectoryError("The iterable of epochs was read before; it can be read once.")
         shape = (self.n_samples,) if self.n_classes is None else (self.n_samples, self.n_classes)
 
         def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
             for e in range(out.shape[1]):
                 if not self.holds(epoch + e):
-                    raise TrajectoryError(
-                        f"The iterable of epochs ended after {self.n_epochs}, or was read before: it can be read once."
-                    )
+                    raise TrajectoryError(f"The iterable of epochs ended after {self.n_epochs}.")
                 if self._next.shape != shape:
                     raise TrajectoryError(
                         f"Epoch {epoch + e} has shape {self._next.shape}; expected {shape} as epoch 0."

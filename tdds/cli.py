@@ -1,0 +1,350 @@
+"""The command line: `tdds score run -o scores.h5`, `tdds select scores.h5 --pruning-rate 0.9 -o kept.csv`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(
+    help="Train on less data: score training trajectories, keep the samples that matter.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+Kind = Literal["probs", "logits", "log_probs", "losses"]
+Missing = Literal["error", "carry"]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A store, a packed .h5, file.h5::dataset, .npy, .npz, or a directory of {t}_Output.npy and {t}_Index.npy.",
+        show_default=False,
+    ),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(metavar="NTC|TNC", help="Axes of an array: N samples, T epochs, C classes.", show_default=False),
+]
+KindOption = Annotated[Kind | None, typer.Option(help="What the values are.", show_default="what the source says")]
+MissingOption = Annotated[
+    Missing, typer.Option(help="A sample that an epoch lacks: raise, or repeat the epoch before.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line.", show_default=False
+    ),
+]
+Ids = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")
+def score(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go, an HDF5 file.")],
+    method: Annotated[Literal["tdds"], typer.Option(help="What a sample is worth.")] = "tdds",
+    T: Annotated[int | None, typer.Option("--T", help="Only the first T epochs count.", show_default="all")] = None,
+    K: Annotated[int, typer.Option("--K", help="Width of a window, in epochs.")] = 10,
+    beta: Annotated[float, typer.Option(help="Weight of the newest window; 0 is the simple average.")] = 0.9,
+    formulation: Annotated[
+        Literal["paper", "reference", "datacull"], typer.Option(help="Whose computation.")
+    ] = "paper",
+    loss: Annotated[
+        Literal["kl", "ce"], typer.Option(help="Change of the distribution, or of the label's probability.")
+    ] = "kl",
+    signed: Annotated[bool, typer.Option("--signed", help="Signed differences instead of magnitudes.")] = False,
+    labels: Labels = None,
+    ids: Ids = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    memory_limit: Annotated[float, typer.Option(help="Bound of the buffers, in MiB.")] = 256,
+    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every sample of a trajectory."""
+    import numpy as np
+
+    from tdds.engine import compute_scores
+    from tdds.scores import METHODS
+    from tdds.tables import ScoreTable
+
+    check_output(output, force)
+    trajectory = _open(source, axes, kind, missing, labels, ids)
+    chosen = METHODS[method](T=T, K=K, beta=beta, formulation=formulation, loss=loss, magnitude=not signed)
+    scores = compute_scores(
+        trajectory, {method: chosen}, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal
+    )
+    table = ScoreTable(
+        scores=scores,
+        keeps={method: chosen.keeps},
+        parameters={method: dataclasses.asdict(chosen)},
+        source=describe(trajectory) | {"fingerprint": trajectory.fingerprint()},
+        labels=trajectory.labels,
+        ids=trajectory.ids,
+    )
+    table.save(output)
+    values = scores[method]
+    summary = {
+        "output": str(output),
+        "n_samples": len(values),
+        "method": method,
+        "parameters": table.parameters[method],
+        "median": float(np.median(values)),
+        "largest": float(values.max()),
+    }
+    if as_json:
+        return _print_json(summary)
+    out.print(f"Scored {len(values):,} samples of {trajectory.name} -> {output}", highlight=False)
+    out.print(f"median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+    out.print(f"Next: tdds select {output} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
+    return None
+
+
+@app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")
+def select(
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where the kept samples go: .npz, .csv, .txt, .parquet.")
+    ],
+    pruning_rate: Annotated[
+        float | None, typer.Option(help="Share to REMOVE: 0.9 keeps a tenth.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE|COUNT", help="What to KEEP: 0.1 is a tenth, 5000 a count.", show_default=False),
+    ] = None,
+    weighting: Annotated[
+        Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
+    ] = "per_sample",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the samples with the largest scores, with the weights to train them with."""
+    from tdds.samplers import count_kept, importance_weights, top
+    from tdds.tables import ScoreTable, selection_writer, write_selection
+
+    check_output(output, force)
+    selection_writer(output)
+    table = ScoreTable.load(scores)
+    values = next(iter(table.scores.values()))
+    indices = top(values, count_kept(len(values), *parse_keep(pruning_rate, keep)))
+    weights = importance_weights(values, indices, weighting)
+    write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
+    summary: dict[str, Any] = {
+        "output": str(output),
+        "n_samples": len(values),
+        "n_kept": len(indices),
+        "threshold": float(values[indices].min()),
+        "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
+    }
+    if table.labels is not None:
+        summary["classes"] = _class_counts(table.labels, indices)
+    if as_json:
+        return _print_json(summary)
+    out.print(
+        f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
+        f"those with a score of {summary['threshold']:.4g} or more -> {output}",
+        highlight=False,
+    )
+    out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
+    if table.labels is not None:
+        _print_classes(summary["classes"])
+    return None
+
+
+@app.command()
+def info(
+    source: Source,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a trajectory, or in a scores file."""
+    from tdds.tables import ScoreTable, is_scores
+
+    if is_scores(Path(source)):
+        table = ScoreTable.load(source)
+        what = {"scores": ", ".join(table.scores), "n_samples": table.n_samples, "created_by": table.created_by}
+        what |= {f"{name} {key}": value for name, p in table.parameters.items() for key, value in p.items()}
+        what |= {f"source {key}": value for key, value in table.source.items()}
+    else:
+        what = describe(_open(source, axes, kind, missing, None, None))
+    if as_json:
+        return _print_json(what)
+    grid = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in what.items():
+        grid.add_row(f"[dim]{key}[/dim]", f"{value:,}" if type(value) is int else str(value))
+    out.print(grid)
+    return None
+
+
+@app.command(epilog="Example: tdds convert logs/ -o run.h5")
+def convert(
+    logs: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The packed HDF5 trajectory.")],
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    labels: Labels = None,
+    ids: Ids = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn logs of any known form into one HDF5 trajectory, samples first."""
+    from tdds.engine import progress_bar
+    from tdds.store import pack
+
+    check_output(output, force)
+    trajectory = _open(logs, axes, kind, missing, labels, ids)
+    with progress_bar("Converting", trajectory.n_samples, err.is_terminal) as advance:
+        pack(trajectory, output, overwrite=force, progress=advance)
+    what = describe(trajectory) | {"output": str(output), "bytes": output.stat().st_size}
+    if as_json:
+        return _print_json(what)
+    out.print(f"{trajectory!r} -> {output} ({what['bytes'] / 2**20:,.1f} MiB)", highlight=False, markup=False)
+    return None
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the trajectory, the scores and the picture.")
+    ] = Path("tdds-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """The whole story on data that ships with scikit-learn: train, record, score, prune, train again."""
+    from tdds.demo import run_demo
+
+    results = run_demo(folder, Console(quiet=True) if as_json else out)
+    if as_json:
+        _print_json(results)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on the standard error, exit status 1."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        err.print(f"[bold red]tdds:[/bold red] {escape(reason)}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("tdds: interrupted", highlight=False)
+        sys.exit(130)
+
+
+def parse_keep(pruning_rate: float | None, keep: str | None) -> tuple[float, int | None]:
+    """`pruning_rate` and `n_select` from ``--pruning-rate`` or ``--keep``, a share with a point or a count without."""
+    if (pruning_rate is None) == (keep is None):
+        raise ValueError(
+            "Say --pruning-rate, the share to remove, or --keep, the share or count to keep; one of the two."
+        )
+    if keep is None:
+        return pruning_rate, None  # type: ignore[return-value]
+    try:
+        if "." not in keep:
+            return 0.0, int(keep)
+        share = float(keep)
+    except ValueError:
+        raise ValueError(f"--keep {keep}: expected a share such as 0.1, or a count such as 5000.") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"--keep {keep}: a share lies in (0, 1]; write a count without a point.")
+    return 1 - share, None
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise before any work is done where the output could not be written."""
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; pass --force to overwrite it.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder.")
+
+
+def describe(trajectory: Any) -> dict[str, Any]:
+    """What a trajectory is, for people and for JSON."""
+    sizes = [trajectory.n_samples, trajectory.n_epochs, trajectory.n_classes or 1]
+    itemsize = 2 if "16" in trajectory.dtype else 4 if trajectory.dtype == "float32" else 8
+    return {
+        "source": trajectory.name,
+        "form": type(trajectory).__name__,
+        "n_samples": trajectory.n_samples,
+        "n_epochs": trajectory.n_epochs,
+        "n_classes": trajectory.n_classes,
+        "kind": trajectory.kind,
+        "dtype": trajectory.dtype,
+        "labels": trajectory.labels is not None,
+        "ids": trajectory.ids is not None,
+        "bytes": sizes[0] * sizes[1] * sizes[2] * itemsize,
+    }
+
+
+def _print_json(what: dict[str, Any]) -> None:
+    print(json.dumps(what))
+
+
+def _class_counts(labels: Any, indices: Any) -> dict[int, list[int]]:
+    """Kept and all samples of each class."""
+    import numpy as np
+
+    everything = np.bincount(labels)
+    kept = np.bincount(labels[indices], minlength=len(everything))
+    return {c: [int(kept[c]), int(n)] for c, n in enumerate(everything) if n}
+
+
+def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:
+    """The classes by share kept; of very many, the two ends."""
+    ranked = sorted(counts.items(), key=lambda item: item[1][0] / item[1][1], reverse=True)
+    table = Table("class", "kept", "of", "share", box=None, pad_edge=False, header_style="dim")
+    for column in table.columns:
+        column.justify = "right"
+    shown = ranked if len(ranked) <= most else [*ranked[: most // 2], None, *ranked[-most // 2 :]]
+    for row in shown:
+        if row is None:
+            table.add_row("...", "", "", "")
+        else:
+            c, (kept, n) = row
+            table.add_row(str(c), f"{kept:,}", f"{n:,}", f"{kept / n:.1%}")
+    out.print(table)
+
+
+def _open(
+    source: str, axes: str | None, kind: Kind | None, missing: Missing, labels: str | None, ids: str | None
+) -> Any:
+    from tdds.sources import open_trajectory
+    from tdds.tables import read_column
+
+    return open_trajectory(
+        source,
+        axes=axes,
+        kind=kind,
+        missing=missing,
+        labels=None if labels is None else read_column(labels),
+        ids=None if ids is None else read_column(ids),
+    )
+
+
+if __name__ == "__main__":
+    main()

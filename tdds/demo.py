@@ -1,0 +1,162 @@
+"""`tdds demo`: train on scikit-learn's digits, record, score, prune, train again, and say which side wins."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+
+from tdds.selector import TDDSSelector
+from tdds.store import TrajectoryWriter
+
+N_EPOCHS = 30
+T, K = 12, 5
+PRUNING_RATES = (0.5, 0.7, 0.9)
+SEEDS = range(10)
+
+
+def run_demo(folder: Path, console: Console) -> dict[str, Any]:
+    """Run the whole story, telling it on `console`; trajectory, scores and picture are left in `folder`.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is missing; a trajectory of an earlier run in it is replaced.
+    console : rich console
+
+    Returns
+    -------
+    dict
+        Accuracies by pruning rate and side, and what was written.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    began = time.perf_counter()
+    digits = load_digits()
+    X = digits.data / 16
+    X_train, X_test, y_train, y_test, images, _ = train_test_split(
+        X, digits.target, digits.images, test_size=1 / 3, stratify=digits.target, random_state=0
+    )
+    console.print(f"[bold]1[/] Train on {len(X_train):,} digits for {N_EPOCHS} epochs, recording every prediction")
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    full = record(run, X_train, y_train)
+    full_accuracy = full.score(X_test, y_test)
+    console.print(f"  test accuracy on all data {full_accuracy:.1%}; trajectory in {run}", highlight=False)
+
+    console.print(f"[bold]2[/] Score it: T={T}, K={K}, beta=0.9")
+    selector = TDDSSelector(T, K).fit(run)
+    picture = draw(folder / "digits.png", selector, images, y_train)
+    console.print(
+        f"  picture in {picture}" if picture else "  no picture: pip install 'tdds-coreset[plot]'", highlight=False
+    )
+
+    console.print(
+        f"[bold]3[/] Prune, train again for {N_EPOCHS} epochs, test on {len(X_test)} digits; {len(SEEDS)} seeds"
+    )
+    table = Table("removed", "kept", "TDDS", "random", "difference", "", box=None, pad_edge=False, header_style="dim")
+    results: dict[str, Any] = {"full": full_accuracy, "folder": str(folder), "rates": {}}
+    for rate in PRUNING_RATES:
+        chosen = selector.set_params(pruning_rate=rate).fit(run).sample_indices_
+        ours, theirs = [], []
+        for seed in SEEDS:
+            drawn = np.random.default_rng(seed).choice(len(X_train), size=len(chosen), replace=False)
+            ours.append(train(X_train[chosen], y_train[chosen], seed).score(X_test, y_test))
+            theirs.append(train(X_train[drawn], y_train[drawn], seed).score(X_test, y_test))
+        difference = np.subtract(ours, theirs)
+        half_width = 2 * difference.std(ddof=1) / np.sqrt(len(difference))
+        verdict = (
+            "no clear difference"
+            if abs(difference.mean()) < half_width
+            else "TDDS wins"
+            if difference.mean() > 0
+            else "random wins"
+        )
+        results["rates"][str(rate)] = {"n_kept": len(chosen), "tdds": ours, "random": theirs, "verdict": verdict}
+        table.add_row(
+            f"{rate:.0%}",
+            str(len(chosen)),
+            f"{np.mean(ours):.1%} ± {np.std(ours, ddof=1):.1%}",
+            f"{np.mean(theirs):.1%} ± {np.std(theirs, ddof=1):.1%}",
+            f"{100 * difference.mean():+.1f} ± {100 * half_width:.1f}",
+            verdict,
+        )
+    console.print(table)
+    results["seconds"] = time.perf_counter() - began
+    console.print(f"[dim]{results['seconds']:.0f} s. Your own logs: tdds score LOGS -o scores.h5[/]", highlight=False)
+    return results
+
+
+def record(run: Path, X: np.ndarray, y: np.ndarray) -> MLPClassifier:
+    """Train on everything, writing what the model says of every sample after each epoch."""
+    model = new_model(seed=0)
+    classes = np.unique(y)
+    with TrajectoryWriter(run, n_samples=len(X), n_classes=len(classes), labels=y) as writer:
+        for _ in range(N_EPOCHS):
+            model.partial_fit(X, y, classes=classes)
+            writer.write(None, model.predict_proba(X))
+            writer.end_epoch()
+    return model
+
+
+def train(X: np.ndarray, y: np.ndarray, seed: int) -> MLPClassifier:
+    model = new_model(seed)
+    for _ in range(N_EPOCHS):
+        model.partial_fit(X, y, classes=np.arange(10))
+    return model
+
+
+def new_model(seed: int) -> MLPClassifier:
+    return MLPClassifier(hidden_layer_sizes=(64,), batch_size=32, learning_rate_init=2e-3, random_state=seed)
+
+
+def draw(path: Path, selector: TDDSSelector, images: np.ndarray, labels: np.ndarray, n_shown: int = 10) -> Path | None:
+    """The distribution of the scores, and the digits valued most and least; None where matplotlib is not there."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    scores = selector.scores_
+    positive = scores[scores > 0]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    axes = left.subplots()
+    axes.hist(positive, bins=np.geomspace(positive.min(), positive.max(), 40), color="#4477aa")
+    axes.set(xscale="log", xlabel="TDDS score", ylabel="samples", title=f"Scores of {len(scores):,} digits")
+    for rate in PRUNING_RATES:
+        axes.axvline(np.quantile(scores, rate), color="#cc6677", linewidth=1)
+        axes.annotate(
+            f" top {1 - rate:.0%}",
+            (np.quantile(scores, rate), 1),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="top",
+            color="#aa4455",
+            fontsize=8,
+        )
+    axes.spines[["top", "right"]].set_visible(False)
+    order = np.argsort(-scores, kind="stable")
+    rows = right.subplots(4, n_shown // 2)
+    for cells, chosen, title in (
+        (rows[:2], order[:n_shown], "Valued most"),
+        (rows[2:], order[-n_shown:], "Valued least"),
+    ):
+        for cell, sample in zip(cells.flat, chosen, strict=True):
+            cell.imshow(images[sample], cmap="gray_r")
+            cell.set_title(f"{labels[sample]}", fontsize=8, pad=2)
+            cell.axis("off")
+        cells[0, 0].annotate(title, (0, 1.45), xycoords="axes fraction", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path

@@ -1,0 +1,43 @@
+"""The trajectory store: one HDF5 file per epoch and process, written whole or not at all (docs/store.md)."""
+
+from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, PACKED_FORMAT, check_local, open_file, read_ids
+from tdds.store.packed import pack
+from tdds.store.reader import (
+    HEADER_NAME,
+    Shard,
+    StoreHeader,
+    is_packed,
+    is_store,
+    list_shards,
+    list_splits,
+    open_shard,
+    read_header,
+)
+from tdds.store.values import bfloat16_to_float32, float32_to_bfloat16
+from tdds.store.verifier import EpochReport, VerifyReport, verify
+from tdds.store.writer import TrajectoryWriter
+
+__all__ = [
+    "TrajectoryWriter",
+    "StoreHeader",
+    "read_header",
+    "is_store",
+    "is_packed",
+    "list_splits",
+    "list_shards",
+    "open_shard",
+    "Shard",
+    "open_file",
+    "check_local",
+    "read_ids",
+    "pack",
+    "verify",
+    "VerifyReport",
+    "EpochReport",
+    "float32_to_bfloat16",
+    "bfloat16_to_float32",
+    "FORMAT",
+    "PACKED_FORMAT",
+    "FORMAT_VERSION",
+    "HEADER_NAME",
+]

@@ -1,0 +1,96 @@
+"""The packed form: one HDF5 file, samples first, for moving and for fastest scoring."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdds._version import __version__
+from tdds.store.hdf5 import FORMAT_VERSION, PACKED_FORMAT, NewFile, write_names
+from tdds.store.values import STORED, dtype_name, encode
+
+_CHUNK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 26
+
+
+def pack(
+    trajectory: Any,
+    path: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], object] = lambda n: None,
+) -> None:
+    """Write a trajectory of any source into one HDF5 file, samples first, in bounded memory.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Of a known number of epochs.
+    path : path-like
+        The file; it appears when it is whole.
+    dtype : {"float16", "float32", "float64", "bfloat16"}, optional
+        What is stored; as the trajectory where left out.
+    overwrite : bool, default False
+    progress : callable, optional
+        Called with the number of samples just written.
+
+    Raises
+    ------
+    FileExistsError
+        When `path` is there and `overwrite` is False.
+    TrajectoryError
+        When the source is damaged, or a value is no number of its kind: sample and epoch are named.
+    OSError
+        When the disk is full, or worse; nothing is left behind.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True, or another path.")
+    stored = dtype_name(dtype or trajectory.dtype)
+    row = (trajectory.n_epochs,) if trajectory.n_classes is None else (trajectory.n_epochs, trajectory.n_classes)
+    shape = (trajectory.n_samples, *row)
+    sample_bytes = int(np.prod(row)) * np.dtype(STORED[stored]).itemsize
+    chunk_rows = min(shape[0], max(1, _CHUNK_BYTES // sample_bytes))
+    # Logs in arrival order are read epoch by epoch: wide blocks, so that each file is gone through few times.
+    block_rows = max(1, _BLOCK_BYTES // (sample_bytes * chunk_rows)) * chunk_rows
+    wide = np.float64 if trajectory.dtype == "float64" else np.float32
+    new = NewFile(path, path.stem)
+    try:
+        values = new.h5.create_dataset("values", shape, STORED[stored], chunks=(chunk_rows, *row))
+        values.attrs.update(axes="NTC"[: len(shape)], kind=trajectory.kind, dtype=stored)
+        crc32 = []
+        with trajectory.reader() as read:
+            for start in range(0, shape[0], block_rows):
+                block = np.empty((min(block_rows, shape[0] - start), *row), wide)
+                read(start, start + len(block), 0, block)
+                for low in range(0, len(block), chunk_rows):
+                    first = start + low
+                    part = encode(
+                        block[low : low + chunk_rows],
+                        trajectory.kind,
+                        stored,
+                        lambda at, first=first: f"Sample {first + at[0]} at epoch {at[1]}",
+                    )
+                    values[first : first + len(part)] = part
+                    crc32.append(zlib.crc32(np.ascontiguousarray(part)))
+                new.check()
+                progress(len(block))
+        new.h5.create_dataset("crc32", data=np.array(crc32, "<u4"))
+        write_names(new.h5, trajectory.labels, trajectory.ids)
+        new.h5.attrs.update(
+            format=PACKED_FORMAT,
+            format_version=FORMAT_VERSION,
+            run_id=uuid.uuid4().hex,
+            created_by=__version__,
+            source=trajectory.name,
+        )
+        new.publish()
+    finally:
+        new.discard()
