@@ -15,7 +15,7 @@ from tdds.demo import new_model
 from tdds.scores import TDDS, KLDifferences
 
 matplotlib.rcParams["svg.hashsalt"] = "tdds"
-T, K = 12, 5
+T, K = 30, 10
 BLUE, RED, GREY = "#4477aa", "#cc6677", "#bbbbbb"
 
 digits = load_digits()
@@ -44,12 +44,12 @@ for c in range(10):
 panels[1].set(title="its probabilities", ylim=(0, 1))
 
 panels[2].bar(np.arange(2, T + 1), np.abs(diffs[0]), color=BLUE)
-panels[2].set(title="change, Eq. 10")
+panels[2].set(title="change, Eq. 10", yscale="log")
 
 panels[3].bar(np.arange(K, T + 1), variances, color=GREY, label="windows, Eq. 11")
 panels[3].plot(np.arange(K, T + 1), averages, color=RED, linewidth=2, label="average, Eq. 12")
 panels[3].plot(T, averages[-1], "o", color=RED)
-panels[3].set(title="variance, average")
+panels[3].set(title="windowed variance, average", yscale="log")
 
 scores = selector.scores_
 bins = np.geomspace(scores[scores > 0].min(), scores.max(), 40)
@@ -61,9 +61,8 @@ for panel in panels[1:4]:
     panel.set_xlabel("epoch")
 for panel in panels[1:]:
     panel.title.set_fontsize(10)
-    panel.set_yticks([])
+    panel.yaxis.set_visible(False)
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(labelsize=8)
 path = Path(__file__).parent / "images" / "pipeline.svg"
 figure.savefig(path, metadata={"Date": None})
-figure.savefig("/tmp/pipeline.png", dpi=110)

@@ -201,6 +201,32 @@ def info(
     return None
 
 
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="A store, or a packed .h5.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Hold every value against its checksum; exit status 1 where an epoch is damaged."""
+    from tdds import store
+
+    report = store.verify(path)
+    if as_json:
+        _print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems})
+    else:
+        for problem in report.problems:
+            out.print(problem, markup=False, highlight=False)
+        incomplete = [epoch for epoch in report.epochs if epoch.n_missing and not epoch.problems]
+        for epoch in incomplete:
+            out.print(
+                f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.", highlight=False
+            )
+        n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
+        state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
+        out.print(f"{path}: {len(report.epochs)} epochs, {state}.", markup=False, highlight=False)
+    if report.problems:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: tdds convert logs/ -o run.h5")
 def convert(
     logs: Source,

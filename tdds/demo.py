@@ -18,7 +18,7 @@ from tdds.selector import TDDSSelector
 from tdds.store import TrajectoryWriter
 
 N_EPOCHS = 30
-T, K = 12, 5
+T, K = 30, 10
 PRUNING_RATES = (0.5, 0.7, 0.9)
 SEEDS = range(10)
 
@@ -102,7 +102,7 @@ def record(run: Path, X: np.ndarray, y: np.ndarray) -> MLPClassifier:
     """Train on everything, writing what the model says of every sample after each epoch."""
     model = new_model(seed=0)
     classes = np.unique(y)
-    with TrajectoryWriter(run, n_samples=len(X), n_classes=len(classes), labels=y) as writer:
+    with TrajectoryWriter(run, n_samples=len(X), n_classes=len(classes), dtype="float32", labels=y) as writer:
         for _ in range(N_EPOCHS):
             model.partial_fit(X, y, classes=classes)
             writer.write(None, model.predict_proba(X))
@@ -145,6 +145,7 @@ def draw(path: Path, selector: TDDSSelector, images: np.ndarray, labels: np.ndar
             color="#aa4455",
             fontsize=8,
         )
+    axes.margins(y=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     order = np.argsort(-scores, kind="stable")
     rows = right.subplots(4, n_shown // 2)

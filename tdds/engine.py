@@ -23,6 +23,7 @@ MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
 
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
+_TILE_VALUES = 1 << 15  # values that are checked and scored at a time
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 
 
@@ -144,12 +145,12 @@ def compute_scores(
     n_epochs = None if None in epochs else max(epochs)  # type: ignore[type-var]
     n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
-    shape = block_shape(trajectory, n_epochs, int(memory_limit * 2**20) // n_workers)
-    rows = min(shape[0], -(-trajectory.n_samples // n_workers))
+    share = -(-trajectory.n_samples // n_workers)
+    rows, width = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
     step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _value_bytes(trajectory))) * rows
     tasks = (
         delayed(_score_rows)(
-            trajectory, scores, start, min(start + step, trajectory.n_samples), (rows, shape[1]), n_epochs
+            trajectory, scores, start, min(start + step, trajectory.n_samples), (rows, width), n_epochs
         )
         for start in range(0, trajectory.n_samples, step)
     )
@@ -161,19 +162,19 @@ def compute_scores(
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}
 
 
-def block_shape(trajectory: Trajectory, n_epochs: int | None, memory: int) -> tuple[int, int]:
-    """Samples and epochs of a block that its buffers, at most `memory` bytes, hold.
+def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, memory: int) -> tuple[int, int]:
+    """Samples, at most `n_samples`, and epochs of a block that its buffers, at most `memory` bytes, hold.
 
     All epochs of some samples where the source's chunks allow it, no more of them than the cache holds; else as many
     samples as fit beside at least two epochs.
     """
-    chunk_rows, _ = trajectory.chunk
+    chunk_rows = min(trajectory.chunk[0], n_samples)
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
     fits = max(memory // _value_bytes(trajectory), 2)  # rows x epochs
     if chunk_rows * n_epochs <= fits:
-        cached = _BLOCK_BYTES // (n_epochs * _value_bytes(trajectory))
+        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _value_bytes(trajectory))
         return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
     rows = max(1, min(chunk_rows, fits // 2))
     return rows, min(n_epochs, max(2, fits // rows))
@@ -266,10 +267,9 @@ def _buffer_dtype(dtype: str) -> type:
 
 
 def _value_bytes(trajectory: Trajectory) -> int:
-    """Bytes of buffers that one epoch of one sample takes: as stored, as read, as float64 probabilities."""
+    """Bytes that one epoch of one sample takes: as stored and as read."""
     stored = 2 if "16" in trajectory.dtype else 4 if trajectory.dtype == "float32" else 8
-    probs = 8 if trajectory.kind in ("logits", "log_probs") else 0
-    return (stored + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize + probs) * (trajectory.n_classes or 1)
+    return (stored + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize) * (trajectory.n_classes or 1)
 
 
 def _score_rows(
@@ -307,7 +307,6 @@ def _series_columns(
 ) -> dict[Series, np.ndarray]:
     """Every series of samples start ... stop - 1, from blocks of `width` epochs that share one epoch with the next."""
     row = () if trajectory.n_classes is None else (trajectory.n_classes,)
-    labels = None if trajectory.labels is None else trajectory.labels[start:stop]
     columns: dict[Series, list[np.ndarray]] = {one: [] for one in series}
     last = None
     epoch = 0
@@ -319,16 +318,20 @@ def _series_columns(
         if last is not None:
             block[:, 0] = last
         read(start, stop, epoch, block[:, shared:])
-        probs = _as_probs(block, trajectory, start, epoch - shared)
-        if block.shape[1] > 1:
-            for one in series:
-                columns[one].append(one(probs, labels))
-        last = block[:, -1].copy()
+        pieces = {one: np.empty((len(block), block.shape[1] - 1)) for one in series}
+        # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
+        step = max(1, _TILE_VALUES // block[0].size)
+        for low in range(0, len(block), step):
+            tile = block[low : low + step]
+            probs = _as_probs(tile, trajectory, start + low, epoch - shared)
+            labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
+            for one, piece in pieces.items():
+                piece[low : low + step] = one(probs, labels)
+        for one, piece in pieces.items():
+            columns[one].append(piece)
         epoch += n_read
-    return {
-        one: np.concatenate(pieces, axis=1) if pieces else np.empty((stop - start, 0))
-        for one, pieces in columns.items()
-    }
+        last = block[:, -1].copy() if epoch != n_epochs else None
+    return {one: np.concatenate(pieces, axis=1) for one, pieces in columns.items()}
 
 
 def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import _safe_indexing, assert_all_finite, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,7 +15,6 @@ from tdds.engine import MEMORY_LIMIT, OnlineTDDS, compute_scores
 from tdds.samplers import WEIGHTINGS, count_kept, importance_weights, top
 from tdds.scores import FORMULATIONS, TDDS
 from tdds.sources import open_trajectory
-from tdds.validation import check_rows
 
 
 class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -226,7 +225,13 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             X has another number of rows, or holds nan.
         """
         check_is_fitted(self, "support_")
-        check_rows(X, len(self.support_))
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_rows != len(self.support_):
+            raise ValueError(
+                f"X has {n_rows} rows, the trajectory {len(self.support_)} samples; pass the data it belongs to."
+            )
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+            assert_all_finite(X, input_name="X")
         return _safe_indexing(indexable(X)[0], self.sample_indices_)
 
     def fit_transform(self, X, y=None, *, trajectory=None):

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
@@ -175,14 +174,3 @@ def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> Traj
         else "pass missing='carry' to repeat the previous epoch's value"
     )
     return TrajectoryError(f"Epoch {epoch} does not hold sample {sample}{others}; {advice}.")
-
-
-def check_rows(X: Any, n_samples: int) -> None:
-    """Raise unless `X` has `n_samples` rows and, where it is a float array, no nan or inf."""
-    n_rows = (X.shape[0] if len(X.shape) else 1) if hasattr(X, "shape") else len(X)
-    if n_rows != n_samples:
-        raise ValueError(
-            f"X has {n_rows} rows, but the trajectory has {n_samples} samples; pass the data it belongs to."
-        )
-    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
-        assert_all_finite(X, input_name="X")

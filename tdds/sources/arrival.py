@@ -45,8 +45,8 @@ class ArrivalTrajectory(Trajectory):
         """The sample of each row of `epoch`, (n_rows,) integers."""
 
     @abstractmethod
-    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, (len(rows), n_classes) float64 or float32, with the `rows` of `epoch`, given ascending."""
+    def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the values of ascending `rows` of `epoch` a stretch at a time: a slice of `rows`, and its values."""
 
     @property
     def chunk(self) -> tuple[int, int]:
@@ -88,9 +88,8 @@ class ArrivalTrajectory(Trajectory):
                     found = pending[where >= 0]
                     if len(found):
                         order = found[np.argsort(rows[found])]
-                        values = np.empty((len(order), *out.shape[2:]), dtype=out.dtype)
-                        self.read_rows(t, rows[order], values)
-                        out[order, e] = values
+                        for stretch, values in self.read_rows(t, rows[order]):
+                            out[order[stretch], e] = values
                     pending = pending[where < 0]
                     t -= 1
 
@@ -160,18 +159,18 @@ class NpyDirectory(ArrivalTrajectory):
             raise TrajectoryError(f"{path}: missing; it must hold the sample of each row of {self._file(epoch).name}.")
         return _check_index(np.array(map_npy(path)), self._layout(epoch)[1], path)
 
-    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+    def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         with file_errors(self._file(epoch)), open(self._file(epoch), "rb", buffering=0) as file:
             offset = self._layout(epoch)[0]
             row_bytes = self._row_dtype.itemsize * int(np.prod(self._row_shape))
-            for run, first, last in _runs(rows, row_bytes):
+            for stretch, first, last in _stretches(rows, row_bytes):
                 raw = np.empty((last - first + 1) * row_bytes, dtype=np.uint8)
                 if os.preadv(file.fileno(), [raw], offset + first * row_bytes) != raw.nbytes:
                     raise TrajectoryError(
                         f"{self._file(epoch)}: ends before row {last}; it was cut after it was opened."
                     )
                 values = raw.view(self._row_dtype).reshape(-1, *self._row_shape)
-                out[run] = decode(values[rows[run] - first], self.dtype)
+                yield stretch, decode(_pick(values, rows[stretch] - first), self.dtype)
 
 
 class NpzTrajectory(ArrivalTrajectory):
@@ -211,8 +210,8 @@ class NpzTrajectory(ArrivalTrajectory):
     def index(self, epoch: int) -> np.ndarray:
         return _check_index(self._index[epoch], self._n_rows, f"{self.path}, epoch {epoch}")
 
-    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
-        out[...] = decode(self._values[epoch, rows], self.dtype)
+    def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        yield slice(None), decode(self._values[epoch, rows], self.dtype)
 
 
 class StoreTrajectory(ArrivalTrajectory):
@@ -237,15 +236,16 @@ class StoreTrajectory(ArrivalTrajectory):
                 parts.append(shard.index)
         return np.concatenate(parts)
 
-    def read_rows(self, epoch: int, rows: np.ndarray, out: np.ndarray) -> None:
+    def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
             with file_errors(path), store.open_file(path) as file:
                 values = file["values"]
                 end = int(np.searchsorted(rows, first + len(values)))
                 own = rows[begin:end] - first
-                for run, low, high in _runs(own, values[:1].nbytes):
-                    out[begin:end][run] = decode(values[low : high + 1][own[run] - low], self.dtype)
+                for stretch, low, high in _stretches(own, values[:1].nbytes):
+                    picked = _pick(values[low : high + 1], own[stretch] - low)
+                    yield slice(begin + stretch.start, begin + stretch.stop), decode(picked, self.dtype)
                 first += len(values)
             begin = end
 
@@ -269,7 +269,11 @@ def _count_samples(index: np.ndarray) -> int:
     return len(named)
 
 
-def _runs(rows: np.ndarray, row_bytes: int) -> Iterator[tuple[slice, int, int]]:
+def _pick(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return values if len(rows) == len(values) else values[rows]
+
+
+def _stretches(rows: np.ndarray, row_bytes: int) -> Iterator[tuple[slice, int, int]]:
     """Split ascending `rows` into stretches worth one read each: the slice of `rows`, its first and last row."""
     near = max(1, _GAP_BYTES // row_bytes)
     longest = max(1, _RUN_BYTES // row_bytes)

@@ -120,7 +120,9 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
 
 def _verify_packed(header: reader.StoreHeader) -> VerifyReport:
     """A chunk of a packed file holds all epochs of its samples: one bad chunk damages every epoch."""
-    report = VerifyReport(header.path, [EpochReport(epoch, n_rows=header.n_samples) for epoch in range(header.n_epochs or 0)])
+    report = VerifyReport(
+        header.path, [EpochReport(epoch, n_rows=header.n_samples) for epoch in range(header.n_epochs or 0)]
+    )
     try:
         with opened(header.path) as file:
             attribute(file, "run_id", str)

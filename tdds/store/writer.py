@@ -283,8 +283,8 @@ class TrajectoryWriter:
             raise ValueError(f"The writer of {self.path} is closed.")
         if self._failure is not None:
             raise TrajectoryError(
-                f"Epoch {self.n_epochs} of {self.path} failed earlier ({self._failure}) and is lost; earlier epochs are "
-                "whole. Call abandon_epoch() to go on with the next."
+                f"Epoch {self.n_epochs} of {self.path} failed earlier ({self._failure}) and is lost; earlier epochs "
+                "are whole. Call abandon_epoch() to go on with the next."
             ) from self._failure
 
     def _checked_index(self, index: Any) -> np.ndarray:
@@ -380,7 +380,8 @@ def _prepare(header: StoreHeader, part: int, resume: bool, keep_epochs: int | No
     own, whole = epochs[part], reader.n_whole(epochs)
     if own and not resume:
         raise FileExistsError(
-            f"{header.path} already holds {len(own)} epochs of part {part}; pass resume=True to continue, or another path."
+            f"{header.path} already holds {len(own)} epochs of part {part}; "
+            "pass resume=True to continue, or another path."
         )
     for gap_part, epoch in reader.find_gaps(epochs):
         raise TrajectoryError(

@@ -1,0 +1,188 @@
+"""The engine: every score passes every check, streams, and TDDS epoch by epoch."""
+
+import checks
+import equations
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tdds
+from tdds.engine import OnlineTDDS, block_shape
+from tdds.scores import METHODS, TDDS
+
+#: Every variant of every score: its kind of trajectory, and its options.
+VARIANTS = {
+    "tdds": ("probs", {"K": 5}),
+    "tdds, reference, of logits": ("logits", {"K": 4, "formulation": "reference"}),
+    "tdds, reference, signed": ("probs", {"K": 4, "formulation": "reference", "magnitude": False}),
+    "tdds, datacull, simple average, of log_probs": ("log_probs", {"K": 3, "formulation": "datacull", "beta": 0}),
+    "tdds, ce": ("probs", {"K": 4, "loss": "ce", "beta": 0.5}),
+    "tdds, ce, signed, of logits": ("logits", {"K": 6, "loss": "ce", "magnitude": False, "formulation": "reference"}),
+    "tdds, losses": ("losses", {"K": 4}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("check", checks.SCORE_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_score(check, variant, tmp_path):
+    kind, options = VARIANTS[variant]
+    check(variant.split(",")[0], kind, options, tmp_path)
+
+
+def test_every_method_is_checked():
+    assert {variant.split(",")[0] for variant in VARIANTS} == set(METHODS) == set(checks.JUDGES)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_equals_equations_whatever_the_parameters(data):
+    n_epochs, n_classes = data.draw(st.integers(3, 14)), data.draw(st.integers(2, 12))
+    T = data.draw(st.none() | st.integers(3, n_epochs))
+    options = {
+        "T": T,
+        "K": data.draw(st.integers(3, T or n_epochs)),
+        "beta": data.draw(st.sampled_from([0, 0.1, 0.9, 1]) | st.floats(0.01, 1)),
+        "formulation": data.draw(st.sampled_from(["paper", "reference", "datacull"])),
+        "loss": data.draw(st.sampled_from(["kl", "ce"])),
+        "magnitude": data.draw(st.booleans()),
+    }
+    kind = data.draw(st.sampled_from(checks.KINDS))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    values, y = checks.logged(kind, (6, n_epochs, n_classes), seed=data.draw(st.integers(0, 99)), dtype=dtype)
+    scores = checks.score(values, y, kind, **options)
+    np.testing.assert_allclose(scores, checks.judged("tdds", values, y, kind, **options), rtol=1e-5, atol=1e-14)
+
+    online = OnlineTDDS(TDDS(**options), kind=None if kind == "losses" else kind)
+    for t in range(n_epochs):
+        online.update(values[:, t], y)
+    assert online.n_epochs == (T or n_epochs)
+    np.testing.assert_allclose(online.scores, scores, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("formulation", ["paper", "reference", "datacull"])
+def test_exact_zeros_and_ones_and_constant_rows(formulation):
+    steps = np.random.default_rng(0).integers(4, size=(20, 8))
+    one_hot = np.eye(4, dtype=int)[steps]
+    one_hot[0] = one_hot[0, 0]  # a trajectory that stays
+    scores = tdds.score_trajectory(one_hot, K=4, formulation=formulation)
+    np.testing.assert_allclose(scores, equations.tdds(one_hot, K=4, formulation=formulation), rtol=1e-9)
+    assert scores[0] == 0
+    assert scores.max() > 10
+    constant = np.full((3, 8, 7), np.float32(1 / 7))
+    assert tdds.score_trajectory(constant, K=4, formulation=formulation).tolist() == [0, 0, 0]
+
+
+def test_minus_infinity_is_the_log_of_zero():
+    probs = np.eye(4)[np.random.default_rng(0).integers(4, size=(20, 8))]
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(probs)
+    for kind in ("log_probs", "logits"):
+        np.testing.assert_allclose(
+            tdds.score_trajectory(log_probs, K=4, kind=kind), tdds.score_trajectory(probs, K=4), rtol=1e-12
+        )
+
+
+def test_beta_0_is_the_simple_average_and_beta_1_the_last_window():
+    probs, _ = checks.logged("probs", (10, 9, 4))
+    windows = np.stack([tdds.score_trajectory(probs[:, w : w + 4], K=4, beta=1) for w in range(6)])
+    np.testing.assert_allclose(tdds.score_trajectory(probs, K=4, beta=0), windows.mean(axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(tdds.score_trajectory(probs, K=4, beta=1), windows[-1])
+
+
+def test_ranking_by_reference_is_another_than_by_paper():
+    probs, _ = checks.logged("probs", (200, 12, 10))
+    paper, reference = (tdds.score_trajectory(probs, K=5, formulation=f) for f in ("paper", "reference"))
+    assert not np.array_equal(np.argsort(paper), np.argsort(reference))
+    assert np.corrcoef(np.argsort(np.argsort(paper)), np.argsort(np.argsort(reference)))[0, 1] > 0.6
+
+
+def test_a_stream_is_read_no_further_than_T_and_once():
+    probs, _ = checks.logged("probs", (10, 9, 4))
+    pulled = []
+    stream = (pulled.append(t) or probs[:, t] for t in range(9))
+    np.testing.assert_array_equal(
+        tdds.score_trajectory(stream, K=4, T=5), tdds.score_trajectory(probs[:, :5].copy(), K=4)
+    )
+    assert pulled == [0, 1, 2, 3, 4]
+    trajectory = tdds.open_trajectory(iter(probs.swapaxes(0, 1)))
+    tdds.score_trajectory(trajectory, K=4, T=5)
+    with pytest.raises(tdds.TrajectoryError, match=r"^The iterable of epochs was read before; it can be read once\.$"):
+        tdds.score_trajectory(trajectory, K=4, T=5)
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "T", "text"),
+    [
+        (2, None, r"^K=4, but the trajectory holds 2 epochs: no window of K epochs fits; pass a smaller K, at least 3\.$"),
+        (1, None, r"^K=4, but the trajectory holds 1 epoch: no window"),
+        (5, 7, r"^T=7, but the trajectory holds 5 epochs\.$"),
+    ],
+)
+def test_a_stream_that_ends_too_early(n_epochs, T, text):
+    epochs = checks.logged("probs", (10, n_epochs, 4))[0].swapaxes(0, 1)
+    for source in (iter(epochs), list(epochs)):
+        with pytest.raises(ValueError, match=text):
+            tdds.score_trajectory(source, K=4, T=T)
+
+
+def test_blocks_stay_within_the_memory_limit(tmp_path):
+    values, _ = checks.logged("logits", (3000, 12, 8), dtype=np.float32)
+    bound = 2**20
+    for name in ("array", "HDF5 chunked TNC", "HDF5 gzip", "directory"):
+        source, said = checks.make_source(name, tmp_path, values, "logits")
+        rows, epochs = block_shape(tdds.open_trajectory(source, **said), 12, bound)
+        assert rows * epochs * 8 * (4 + 4 + 8) <= bound, name
+        assert epochs >= 2
+
+
+def test_labels_given_with_an_open_trajectory_stay_out_of_it():
+    values, y = checks.logged("probs")
+    trajectory = tdds.open_trajectory(values)
+    scores = tdds.score_trajectory(trajectory, y, K=4, loss="ce")
+    np.testing.assert_allclose(scores, equations.tdds(values, y, K=4, loss="ce"), rtol=1e-9)
+    assert trajectory.labels is None
+
+
+def test_progress_goes_to_the_standard_error(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if on a terminal
+    values, _ = checks.logged("probs")
+    np.testing.assert_array_equal(
+        tdds.score_trajectory(values, K=4, verbose=1), tdds.score_trajectory(values, K=4, verbose=0)
+    )
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Scoring" in err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda epoch: np.where(np.arange(20)[:, None] == 7, np.nan, epoch), "sample 7 at epoch 4 holds nan"),
+        (lambda epoch: epoch[:-1], r"Epoch 4 has shape \(19, 3\); expected \(20, 3\) as before\."),
+        (lambda epoch: epoch * 0.7, "sample 0 at epoch 4 sums to 0.7"),
+    ],
+)
+def test_online_is_as_before_when_an_epoch_is_rejected(spoil, text):
+    probs, _ = checks.logged("probs", (20, 9, 3))
+    online = OnlineTDDS(TDDS(K=4))
+    assert online.scores is None
+    for t in range(9):
+        if t == 4:
+            before = online.scores.copy()
+            with pytest.raises(tdds.TrajectoryError, match=text):
+                online.update(spoil(probs[:, t]))
+            assert online.n_epochs == 4
+            np.testing.assert_array_equal(online.scores, before)
+        online.update(probs[:, t])
+    np.testing.assert_allclose(online.scores, tdds.score_trajectory(probs, K=4), rtol=1e-12)
+
+
+def test_online_holds_no_view_of_what_it_was_given():
+    probs, _ = checks.logged("probs", (20, 6, 3))
+    online, buffer = OnlineTDDS(TDDS(K=4)), np.empty((20, 3))
+    for t in range(6):
+        buffer[:] = probs[:, t]
+        online.update(buffer)
+        buffer[:] = np.nan
+    np.testing.assert_allclose(online.scores, tdds.score_trajectory(probs, K=4), rtol=1e-12)
