@@ -45,7 +45,7 @@ def blocks(n_samples: int, block_rows: int) -> Iterator[np.ndarray]:
 
 def write_hdf5(path: Path, n_samples: int, n_epochs: int, n_classes: int, dtype: str) -> None:
     """One dataset `probs` (n_samples, n_epochs, n_classes), chunked by samples."""
-    rows = max(1, (1 << 20) // (n_epochs * n_classes * np.dtype(dtype).itemsize))
+    rows = min(n_samples, max(1, (1 << 20) // (n_epochs * n_classes * np.dtype(dtype).itemsize)))
     with h5py.File(path, "w") as file:
         probs = file.create_dataset(
             "probs", (n_samples, n_epochs, n_classes), dtype, chunks=(rows, n_epochs, n_classes)

@@ -130,7 +130,7 @@ def draw(path: Path, selector: TDDSSelector, images: np.ndarray, labels: np.ndar
     scores = selector.scores_
     positive = scores[scores > 0]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))  # type: ignore[misc]
     axes = left.subplots()
     axes.hist(positive, bins=np.geomspace(positive.min(), positive.max(), 40), color="#4477aa")
     axes.set(xscale="log", xlabel="TDDS score", ylabel="samples", title=f"Scores of {len(scores):,} digits")

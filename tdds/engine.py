@@ -249,7 +249,8 @@ class OnlineTDDS:
         step = max(1, _BLOCK_BYTES // (2 * _value_bytes(current)))
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
-            block = np.stack([epoch[rows] for epoch in held], axis=1).astype(_buffer_dtype(current.dtype), copy=False)
+            pair = np.stack([epoch[rows] for epoch in held], axis=1)
+            block = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
             probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
             if len(held) == 2:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
@@ -282,7 +283,8 @@ def _score_rows(
 ) -> dict[str, np.ndarray]:
     """One task: the scores of samples start ... stop - 1."""
     results = {name: np.empty(stop - start) for name in scores}
-    buffer = np.empty(shape[0] * shape[1] * (trajectory.n_classes or 1), dtype=_buffer_dtype(trajectory.dtype))
+    n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
+    buffer: np.ndarray = np.empty(n_values, dtype=_buffer_dtype(trajectory.dtype))
     series = {score.series(trajectory.kind) for score in scores.values()}
     with trajectory.reader() as read:
         for low in range(start, stop, shape[0]):
@@ -290,8 +292,8 @@ def _score_rows(
             columns = _series_columns(trajectory, series, read, low, high, buffer, shape[1], n_epochs)
             for name, score in scores.items():
                 held = columns[score.series(trajectory.kind)]
-                n_read = score.check(held.shape[1] + 1)
-                results[name][low - start : high - start] = score.reduce(held[:, : n_read - 1])  # type: ignore[operator]
+                n_read = score.check(held.shape[1] + 1) or 0
+                results[name][low - start : high - start] = score.reduce(held[:, : n_read - 1])
     return results
 
 

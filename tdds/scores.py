@@ -31,7 +31,6 @@ class Score(Protocol):
     """A method: what it reads, what it makes of it, which end of it is kept."""
 
     keeps: ClassVar[str]
-    T: int | None
 
     def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
         """The number of epochs read, None for all of a stream; raises where the parameters do not fit `n_epochs`."""

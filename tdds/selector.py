@@ -17,7 +17,7 @@ from tdds.scores import FORMULATIONS, TDDS
 from tdds.sources import open_trajectory
 
 
-class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Keep the samples whose contribution to training varied most.
 
     Reads how each sample's predicted probabilities moved from epoch to epoch: the windowed variance of the change,

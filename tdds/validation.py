@@ -57,6 +57,7 @@ def check_integer(name: str, value: Any, low: int) -> int:
 def check_real(name: str, value: Any, low: float, high: float, *, high_is_legal: bool = True) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
+    value = float(value)
     if not (low <= value <= high and (high_is_legal or value < high)):
         raise ValueError(
             f"{name}={value} is out of range; expected {low} <= {name} {'<=' if high_is_legal else '<'} {high}."

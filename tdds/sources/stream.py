@@ -19,11 +19,11 @@ class EpochStream(Trajectory):
         self.n_epochs = len(epochs) if isinstance(epochs, Sized) else None
         self.name = "stream"
         self._epochs = iter(epochs)
-        self._next: np.ndarray | None = None
+        self._next: np.ndarray = np.empty(0)
         self._pulled = 0
         if not self.holds(0):
             raise TrajectoryError("The iterable of epochs is empty.")
-        first = self._next
+        first: Any = self._next
         if first.ndim not in (1, 2):
             raise TrajectoryError(
                 f"Epoch 0 has shape {first.shape}; expected (n_samples, n_classes), or (n_samples,) of losses."

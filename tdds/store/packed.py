@@ -6,6 +6,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,8 @@ def pack(
                 read(start, start + len(block), 0, block)
                 for low in range(0, len(block), chunk_rows):
                     first = start + low
-                    part = encode(
-                        block[low : low + chunk_rows],
-                        trajectory.kind,
-                        stored,
-                        lambda at, first=first: f"Sample {first + at[0]} at epoch {at[1]}",
-                    )
+                    place = partial(_place, first)
+                    part = encode(block[low : low + chunk_rows], trajectory.kind, stored, place)
                     values[first : first + len(part)] = part
                     crc32.append(zlib.crc32(np.ascontiguousarray(part)))
                 new.check()
@@ -94,3 +91,7 @@ def pack(
         new.publish()
     finally:
         new.discard()
+
+
+def _place(first: int, at: tuple[int, ...]) -> str:
+    return f"Sample {first + at[0]} at epoch {at[1]}"

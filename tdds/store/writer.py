@@ -253,7 +253,7 @@ class TrajectoryWriter:
         self._file: Any = None
         self._failure: BaseException | None = None
         self._n_rows = 0
-        self._index_crc32 = 0
+        self._index_crc32: int = 0
 
     def _begin(self) -> None:
         path = reader.shard_path(self.path, self.n_epochs, self._part, self._header.n_parts)

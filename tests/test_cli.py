@@ -1,0 +1,229 @@
+"""The command line as a user meets it: a process of its own, real files, exit status, one line for a mistake."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import equations
+import h5py
+import numpy as np
+import pytest
+
+import tdds
+from tdds.cli import parse_keep
+
+RNG = np.random.default_rng(0)
+N, T, C = 60, 12, 5
+
+
+def run(*args, cwd):
+    """Run `tdds` in `cwd`; its exit status, standard output and standard error."""
+    environment = {**os.environ, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tdds.cli", *map(str, args)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """A directory in the authors' layout, and the probabilities and labels it holds."""
+    folder = tmp_path_factory.mktemp("cli") / "logs"
+    folder.mkdir()
+    logits = RNG.normal(size=(N, T, C)).astype(np.float32).cumsum(axis=1)
+    labels = RNG.integers(C, size=N)
+    for t in range(T):
+        order = RNG.permutation(N)
+        np.save(folder / f"{t}_Output.npy", logits[order, t])
+        np.save(folder / f"{t}_Index.npy", order)
+    np.save(folder.parent / "labels.npy", labels)
+    (folder.parent / "ids.txt").write_text("".join(f"img_{i:03}\n" for i in range(N)))
+    return folder, equations.softmax(logits), labels
+
+
+def test_score_and_select_end_to_end(logs, tmp_path):
+    folder, probs, labels = logs
+    up = folder.parent
+    status, _, err = run(
+        "score", folder, "-o", "s.h5", "--K", 5, "--labels", up / "labels.npy", "--ids", up / "ids.txt", cwd=tmp_path
+    )
+    assert (status, err) == (0, "")
+    expected = equations.tdds(probs, K=5)
+    with h5py.File(tmp_path / "s.h5") as file:
+        np.testing.assert_allclose(file["scores/tdds"][...], expected, rtol=1e-5)
+        parameters = json.loads(file["scores/tdds"].attrs["parameters"])
+        assert (parameters["T"], parameters["K"], parameters["formulation"]) == (None, 5, "paper")
+        assert file.attrs["created_by"] == f"tdds {tdds.__version__}"
+        assert len(json.loads(file.attrs["source"])["fingerprint"]) == 16
+
+    kept = equations.top(expected, 0.7)
+    status, out, _ = run("select", "s.h5", "--pruning-rate", 0.7, "-o", "kept.csv", cwd=tmp_path)
+    assert status == 0
+    assert f"Kept {len(kept)} of {N} samples (30.0%)" in out
+    rows = list(csv.DictReader((tmp_path / "kept.csv").read_text().splitlines()))
+    assert [int(row["indices"]) for row in rows] == kept
+    assert [row["ids"] for row in rows] == [f"img_{i:03}" for i in kept]
+    assert np.mean([float(row["weights"]) for row in rows]) == pytest.approx(1)
+    counts = {int(line.split()[0]): int(line.split()[1]) for line in out.splitlines() if line.strip()[:1].isdigit()}
+    assert counts == {c: int(np.sum(labels[kept] == c)) for c in range(C)}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".txt", ".parquet"])
+def test_select_writes_every_form(logs, tmp_path, suffix):
+    folder, probs, _ = logs
+    assert run("score", folder, "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
+    status, out, _ = run("select", "s.h5", "--keep", 18, "-o", f"kept{suffix}", "--json", cwd=tmp_path)
+    assert status == 0
+    assert json.loads(out)["n_kept"] == 18
+    path = tmp_path / f"kept{suffix}"
+    if suffix == ".npz":
+        indices = np.load(path)["indices"]
+    elif suffix == ".txt":
+        indices = np.loadtxt(path, dtype=int)
+    else:
+        import pyarrow.parquet as pq
+
+        indices = pq.read_table(path)["indices"].to_numpy()
+    assert indices.tolist() == equations.top(equations.tdds(probs, K=5), 0.7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [
+        (["--K", 4, "--T", 9, "--beta", 0.5], {"K": 4, "T": 9, "beta": 0.5}),
+        (
+            ["--K", 4, "--formulation", "reference", "--signed"],
+            {"K": 4, "formulation": "reference", "magnitude": False},
+        ),
+        (["--K", 4, "--loss", "ce", "--labels", "labels.npy"], {"K": 4, "loss": "ce"}),
+    ],
+)
+def test_score_options_reach_the_equations(logs, tmp_path, arguments, parameters):
+    folder, probs, labels = logs
+    assert run("score", folder, "-o", tmp_path / "s.h5", *arguments, cwd=folder.parent)[0] == 0
+    with h5py.File(tmp_path / "s.h5") as file:
+        np.testing.assert_allclose(file["scores/tdds"][...], equations.tdds(probs, labels, **parameters), rtol=1e-5)
+
+
+def test_convert_verify_info(logs, tmp_path):
+    folder, probs, _ = logs
+    labels = folder.parent / "labels.npy"
+    assert run("convert", folder, "-o", "run.h5", "--labels", labels, cwd=tmp_path)[0] == 0
+    np.testing.assert_allclose(tdds.score_trajectory(tmp_path / "run.h5", K=5), equations.tdds(probs, K=5), rtol=1e-5)
+    status, out, _ = run("info", "run.h5", "--json", cwd=tmp_path)
+    what = json.loads(out)
+    assert status == 0
+    assert (what["n_samples"], what["n_epochs"], what["n_classes"], what["kind"], what["labels"]) == (
+        N,
+        T,
+        C,
+        "logits",
+        True,
+    )
+    assert run("verify", "run.h5", cwd=tmp_path)[0] == 0
+    with h5py.File(tmp_path / "run.h5", "r+") as file:
+        file["values"][3, 2, 1] += 1
+    status, out, _ = run("verify", "run.h5", cwd=tmp_path)
+    assert status == 1
+    assert "checksum" in out
+    assert run("score", "run.h5", "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
+    status, out, _ = run("info", "s.h5", cwd=tmp_path)
+    assert status == 0
+    assert "tdds K" in out
+
+
+def test_foreign_hdf5_says_its_axes(logs, tmp_path):
+    _, probs, _ = logs
+    with h5py.File(tmp_path / "any.h5", "w") as file:
+        file["group/p"] = probs.transpose(1, 0, 2)
+    status, _, err = run("score", "any.h5::group/p", "-o", "s.h5", "--K", 5, cwd=tmp_path)
+    assert status == 1
+    assert "pass axes='NTC' or axes='TNC'" in err
+    assert run("score", "any.h5::group/p", "-o", "s.h5", "--K", 5, "--axes", "TNC", cwd=tmp_path)[0] == 0
+    with h5py.File(tmp_path / "s.h5") as file:
+        np.testing.assert_allclose(file["scores/tdds"][...], equations.tdds(probs, K=5), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "nothing", "-o", "s.h5"], "nothing: no such file or directory."),
+        (["score", "LOGS", "-o", "s.h5", "--K", "2"], "K=2: a window of 2 epochs holds 1 difference"),
+        (["score", "LOGS", "-o", "s.h5", "--K", "13"], "K=13, but the trajectory holds 12 epochs"),
+        (["score", "LOGS", "-o", "s.h5", "--T", "40"], "T=40, but the trajectory holds 12 epochs"),
+        (["score", "LOGS", "-o", "s.h5", "--loss", "ce"], "tdds needs labels"),
+        (["score", "LOGS", "-o", "s.h5", "--kind", "probs"], "pass kind='logits' if these are logits"),
+        (["score", "LOGS", "-o", "no/such/s.h5"], "no/such: no such folder."),
+        (["score", "text.h5", "-o", "s.h5"], "text.h5: cannot be read as a trajectory"),
+        (["select", "text.h5", "-o", "k.csv", "--keep", "3"], "text.h5"),
+        (["select", "good.h5", "-o", "k.xls", "--keep", "3"], "selections are written as .npz, .csv, .txt, .parquet"),
+        (["select", "good.h5", "-o", "k.csv"], "Say --pruning-rate, the share to remove, or --keep"),
+        (["select", "good.h5", "-o", "k.csv", "--keep", "0.3", "--pruning-rate", "0.7"], "one of the two"),
+        (["select", "good.h5", "-o", "k.csv", "--keep", "61"], "n_select=61, but there are 60 samples"),
+        (["select", "good.h5", "-o", "k.csv", "--pruning-rate", "1"], "pruning_rate=1.0 is out of range"),
+        (["convert", "LOGS", "-o", "good.h5"], "good.h5 exists; pass --force"),
+        (["verify", "text.h5"], "text.h5"),
+    ],
+)
+def test_mistake_is_one_line_and_leaves_no_file(logs, tmp_path, arguments, message):
+    folder, probs, _ = logs
+    (tmp_path / "text.h5").write_text("this is no HDF5 file")
+    np.save(tmp_path / "probs.npy", probs)
+    assert run("score", "probs.npy", "-o", "good.h5", "--K", 5, cwd=tmp_path)[0] == 0
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    status, out, err = run(*[folder if a == "LOGS" else a for a in arguments], cwd=tmp_path)
+    assert status == 1
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("tdds: ")
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_unknown_option_is_usage_error(tmp_path):
+    status, _, err = run("score", "x", "--beta", "high", "-o", "s.h5", cwd=tmp_path)
+    assert status == 2
+    assert "Invalid value for '--beta'" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["score", "select", "info", "verify", "convert", "demo"])
+def test_help(tmp_path, command):
+    status, out, _ = run(command, "--help", cwd=tmp_path)
+    assert status == 0
+    assert "Usage" in out
+    assert "--json" in out
+
+
+@pytest.mark.parametrize(
+    ("pruning_rate", "keep", "expected"),
+    [(0.7, None, (0.7, None)), (None, "0.25", (0.75, None)), (None, "300", (0.0, 300))],
+)
+def test_parse_keep(pruning_rate, keep, expected):
+    assert parse_keep(pruning_rate, keep) == expected
+
+
+@pytest.mark.parametrize("keep", ["1.5", "0.0", "many", "3e2x"])
+def test_parse_keep_refuses(keep):
+    with pytest.raises(ValueError, match=f"--keep {keep}"):
+        parse_keep(None, keep)
+
+
+def test_demo_tells_the_whole_story(tmp_path):
+    status, out, err = run("demo", "-o", "demo", "--json", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    results = json.loads(out)
+    assert results["full"] > 0.9
+    assert set(results["rates"]) == {"0.5", "0.7", "0.9"}
+    for rate in results["rates"].values():
+        difference = np.mean(rate["tdds"]) - np.mean(rate["random"])
+        assert {"TDDS wins": difference > 0, "random wins": difference < 0, "no clear difference": True}[
+            rate["verdict"]
+        ]
+    assert (tmp_path / "demo" / "digits.png").stat().st_size > 10_000
+    assert tdds.open_trajectory(tmp_path / "demo" / "run").n_epochs == 30
+    assert {path.name for path in Path(tmp_path).iterdir()} == {"demo"}

@@ -1,0 +1,278 @@
+"""Every way in gives the same trajectory, says what it is, and can be sent elsewhere."""
+
+import pickle
+
+import checks
+import equations
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tdds
+from tdds import store
+from tdds.sources import arrival
+
+SHAPE = (30, 7, 4)
+
+
+def read_all(trajectory, width=None):
+    """All values, samples first, read in blocks of 11 samples and `width` epochs."""
+    shape = (trajectory.n_samples, trajectory.n_epochs) + (() if trajectory.n_classes is None else (trajectory.n_classes,))
+    values = np.empty(shape)
+    width = width or shape[1]
+    with trajectory.reader() as read:
+        for start in range(0, shape[0], 11):
+            for epoch in range(0, shape[1], width):
+                block = values[start : start + 11, epoch : epoch + width]
+                read(start, min(start + 11, shape[0]), epoch, block)
+    return values
+
+
+@pytest.mark.parametrize("name", set(checks.SOURCES) - {"list of epochs", "generator"})
+@pytest.mark.parametrize("kind", ["logits", "losses"])
+def test_same_numbers(name, kind, tmp_path):
+    if kind == "losses" and name not in checks.LOSSES:
+        pytest.skip("holds no losses")
+    values, _ = checks.logged(kind, SHAPE, dtype=np.float32)
+    source, said = checks.make_source(name, tmp_path, values, kind)
+    trajectory = tdds.open_trajectory(source, **said)
+    assert (trajectory.n_samples, trajectory.n_epochs, trajectory.n_classes) == (*values.shape, None)[:3]
+    assert trajectory.kind == kind
+    for width in (None, 3):
+        np.testing.assert_array_equal(read_all(trajectory, width), values)
+    if name != "h5py.Dataset":  # an open file stays where it is
+        np.testing.assert_array_equal(read_all(pickle.loads(pickle.dumps(trajectory))), values)
+
+
+@pytest.mark.parametrize("name", ["directory", "store", ".npz", ".npy", "HDF5 gzip", "packed"])
+def test_pickles_carry_no_data_nor_open_files(name, tmp_path):
+    values, _ = checks.logged("logits", (2000, 7, 4))
+    trajectory = tdds.open_trajectory(*(made := checks.make_source(name, tmp_path, values, "logits"))[:1], **made[1])
+    read_all(trajectory)
+    if name != ".npz":  # held in memory, as its docstring says
+        assert len(pickle.dumps(trajectory)) < 3000
+
+
+REPRS = {
+    "array": "<ArrayTrajectory in memory: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    "generator": "<EpochStream stream: 30 samples x unknown epochs x 4 classes, float32 logits>",
+    "list of epochs": "<EpochStream stream: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    ".npy TNC": "<NpyFile {}/tnc.npy: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    ".npz": "<NpzTrajectory {}/run.npz: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    "directory": "<NpyDirectory {}/logs: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    "HDF5 gzip": "<HDF5Trajectory {}/b.h5::group/x: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    "store": "<StoreTrajectory {}/run: 30 samples x 7 epochs x 4 classes, float32 logits>",
+    "packed": "<HDF5Trajectory {}/packed.h5::values: 30 samples x 7 epochs x 4 classes, float32 logits>",
+}
+
+
+@pytest.mark.parametrize("name", REPRS)
+def test_repr(name, tmp_path):
+    source, said = checks.make_source(name, tmp_path, checks.logged("logits", SHAPE, dtype=np.float32)[0], "logits")
+    assert repr(tdds.open_trajectory(source, **said)) == REPRS[name].format(tmp_path)
+
+
+def test_labels_and_ids_travel(tmp_path):
+    values, y = checks.logged("probs", SHAPE)
+    names = np.array([f"img_{i}.png" for i in range(SHAPE[0])])
+    beside = {"labels": y, "ids": names.astype(object)}
+    tdds_store = checks.write_store(tmp_path / "run", values, "probs", **beside)
+    store.pack(tdds.open_trajectory(tdds_store), tmp_path / "packed.h5")
+    sources = [
+        tdds_store,
+        tmp_path / "packed.h5",
+        checks.write_hdf5(tmp_path / "a.h5", values, attributes={"axes": "NTC"}, beside=beside),
+        checks.write_npz(tmp_path / "a.npz", values, "probs", labels=y, ids=names),
+    ]
+    opened = [tdds.open_trajectory(source) for source in sources]
+    opened.append(tdds.open_trajectory(values, labels=y.astype(float), ids=names))
+    expected = equations.tdds(values, y, K=4, loss="ce")
+    for trajectory in opened:
+        assert trajectory.labels.dtype == np.int64
+        assert trajectory.labels.tolist() == y.tolist()
+        assert trajectory.ids.tolist() == names.tolist()
+        assert repr(trajectory).endswith("float64 probs, labels, ids>")
+        np.testing.assert_allclose(tdds.score_trajectory(trajectory, K=4, loss="ce"), expected, rtol=1e-9)
+
+
+def test_bfloat16(tmp_path):
+    values, _ = checks.logged("logits", SHAPE, dtype=np.float32)
+    bits = store.float32_to_bfloat16(values)
+    rounded = store.bfloat16_to_float32(bits)
+    np.testing.assert_allclose(rounded, values, rtol=2**-8)
+    attributes = {"axes": "NTC", "kind": "logits", "dtype": "bfloat16"}
+    sources = [
+        checks.write_hdf5(tmp_path / "a.h5", bits, attributes=attributes),
+        checks.write_store(tmp_path / "run", values, "logits", dtype="bfloat16"),
+    ]
+    store.pack(tdds.open_trajectory(sources[1]), tmp_path / "packed.h5")
+    expected = tdds.score_trajectory(rounded, K=4, kind="logits")
+    for source in (*sources, tmp_path / "packed.h5"):
+        trajectory = tdds.open_trajectory(source)
+        assert trajectory.dtype == "bfloat16"
+        np.testing.assert_array_equal(read_all(trajectory), rounded)
+        np.testing.assert_array_equal(tdds.score_trajectory(trajectory, K=4), expected)
+
+
+def test_bfloat16_of_ml_dtypes():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    values, _ = checks.logged("logits", SHAPE, dtype=np.float32)
+    trajectory = tdds.open_trajectory(values.astype(ml_dtypes.bfloat16), kind="logits")
+    assert trajectory.dtype == "bfloat16"
+    np.testing.assert_array_equal(read_all(trajectory), values.astype(ml_dtypes.bfloat16).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "float64"])
+def test_dtypes_of_a_directory(dtype, tmp_path):
+    values, _ = checks.logged("logits", SHAPE, dtype=dtype)
+    trajectory = tdds.open_trajectory(checks.write_directory(tmp_path / "logs", values, "logits"))
+    assert trajectory.dtype == np.dtype(dtype).name
+    np.testing.assert_array_equal(read_all(trajectory), values)
+
+
+#: Epoch 2 lacks samples 3 and 29 (the last), epoch 3 lacks 3 still, epoch 5 lacks 0.
+LACKING = {2: {3, 29}, 3: {3}, 5: {0}}
+
+
+def write_incomplete(kind_of_source, folder, values):
+    rng = np.random.default_rng(0)
+    indices = [rng.permutation(sorted(set(range(30)) - LACKING.get(t, set()))) for t in range(7)]
+    if kind_of_source == "directory":
+        return checks.write_directory(folder / "logs", values, "logits", indices)
+    with tdds.TrajectoryWriter(folder / "run", 30, 4, kind="logits", dtype="float64") as writer:
+        for t, index in enumerate(indices):
+            writer.write(index, values[index, t])
+            writer.end_epoch()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("kind_of_source", ["directory", "store"])
+def test_carry_repeats_the_epoch_before(kind_of_source, tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    path = write_incomplete(kind_of_source, tmp_path, values)
+    carried = values.copy()
+    for epoch, samples in LACKING.items():
+        carried[list(samples), epoch] = carried[list(samples), epoch - 1]
+    trajectory = tdds.open_trajectory(path, missing="carry")
+    for width in (None, 1, 3):
+        np.testing.assert_array_equal(read_all(trajectory, width), carried)
+    np.testing.assert_array_equal(
+        tdds.score_trajectory(path, K=4, missing="carry"), tdds.score_trajectory(carried, K=4, kind="logits")
+    )
+    text = r"^Epoch 2 does not hold sample 3 and 1 other; pass missing='carry' to repeat the previous epoch's value\.$"
+    with pytest.raises(tdds.TrajectoryError, match=text):
+        tdds.score_trajectory(path, K=4)
+    # Epochs that do not count are not looked at.
+    np.testing.assert_array_equal(read_all(tdds.open_trajectory(path))[:0], values[:0]) if False else None
+
+
+def test_epochs_past_T_may_be_incomplete_or_damaged(tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    expected = tdds.score_trajectory(values, T=4, K=4, kind="logits")
+    path = checks.write_directory(tmp_path / "logs", values, "logits")
+    (path / "5_Index.npy").unlink()
+    (path / "6_Output.npy").write_bytes(b"cut")
+    np.save(path / "4_Index.npy", np.arange(29))
+    np.testing.assert_array_equal(tdds.score_trajectory(path, T=4, K=4), expected)
+    with pytest.raises(tdds.TrajectoryError, match="4_Index.npy"):
+        tdds.score_trajectory(path, T=5, K=4)
+
+
+def test_of_duplicates_the_last_counts(tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    path = checks.write_directory(tmp_path / "logs", values, "logits")
+    for t in range(7):  # padding of a distributed sampler: samples 5 and 6 come before and again, with other values
+        index, rows = np.load(path / f"{t}_Index.npy"), np.load(path / f"{t}_Output.npy")
+        np.save(path / f"{t}_Index.npy", np.concatenate([[5, 6, 5], index]))
+        np.save(path / f"{t}_Output.npy", np.concatenate([np.full((3, 4), 99.0), rows]))
+    np.testing.assert_array_equal(read_all(tdds.open_trajectory(path)), values)
+
+
+@pytest.mark.parametrize("near_and_longest", [(1, 1), (40, 64), (1 << 14, 1 << 22)])
+def test_rows_far_apart_are_read_in_runs(near_and_longest, tmp_path, monkeypatch):
+    near, longest = near_and_longest
+    monkeypatch.setattr(arrival, "_GAP_BYTES", near)
+    monkeypatch.setattr(arrival, "_RUN_BYTES", longest)
+    values, _ = checks.logged("logits", (3000, 3, 4), dtype=np.float32)
+    for path in (
+        checks.write_directory(tmp_path / "logs", values, "logits"),
+        checks.write_store(tmp_path / "run", values, "logits", n_parts=2),
+    ):
+        trajectory = tdds.open_trajectory(path)
+        block = np.empty((7, 3, 4), dtype=np.float32)
+        with trajectory.reader() as read:
+            read(1500, 1507, 0, block)
+        np.testing.assert_array_equal(block, values[1500:1507])
+
+
+@given(st.sets(st.integers(0, 10_000), max_size=60), st.sampled_from([1, 40, 5_000_000]))
+def test_runs_cover_the_rows_once_in_order(rows, row_bytes):
+    rows = np.array(sorted(rows), dtype=np.int64)
+    runs = list(arrival._runs(rows, row_bytes))
+    assert [row for run, _, _ in runs for row in rows[run]] == rows.tolist()
+    for run, first, last in runs:
+        assert (first, last) == (rows[run][0], rows[run][-1])
+        assert last - first < max(1, (1 << 22) // row_bytes)
+        assert (np.diff(rows[run]) <= max(1, (1 << 14) // row_bytes)).all()
+
+
+def test_runs_example():
+    runs = list(arrival._runs(np.array([0, 1, 2, 5000, 5001, 20_000]), 16))
+    assert runs == [(slice(0, 3), 0, 2), (slice(3, 5), 5000, 5001), (slice(5, 6), 20_000, 20_000)]
+
+
+def test_a_store_is_read_while_it_grows(tmp_path):
+    values, _ = checks.logged("probs", SHAPE)
+    with tdds.TrajectoryWriter(tmp_path / "run", 30, 4, dtype="float64") as writer:
+        for t in range(7):
+            writer.write(None, values[:, t])
+            if t == 5:
+                opened = tdds.open_trajectory(tmp_path / "run")
+            writer.end_epoch()
+    assert opened.n_epochs == 5
+    np.testing.assert_array_equal(read_all(opened), values[:, :5])
+    assert tdds.open_trajectory(tmp_path / "run").n_epochs == 7
+
+
+def test_kind_is_what_the_file_says_unless_said(tmp_path):
+    values, _ = checks.logged("probs", SHAPE)
+    logs = checks.write_directory(tmp_path / "logs", values, "probs")
+    assert tdds.open_trajectory(logs).kind == "logits"
+    assert tdds.open_trajectory(logs, kind="probs").kind == "probs"
+    packed = checks.write_packed(tmp_path / "packed.h5", values, "log_probs" if False else "probs")
+    assert tdds.open_trajectory(packed).kind == "probs"
+    assert tdds.open_trajectory(packed, kind="logits").kind == "logits"
+
+
+def test_attributes_of_fixed_length_are_read(tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    name = checks.write_hdf5(tmp_path / "a.h5", values, "TNC", {"axes": np.bytes_("TNC"), "kind": np.bytes_("logits")})
+    np.testing.assert_array_equal(read_all(tdds.open_trajectory(name)), values)
+
+
+def test_tensors_are_read_through_detach_and_cpu():
+    values, _ = checks.logged("probs", SHAPE, dtype=np.float32)
+
+    class Tensor:
+        dtype = "torch.float32"
+
+        def detach(self):
+            return self
+
+        cpu = detach
+
+        def numpy(self):
+            return values
+
+    np.testing.assert_array_equal(read_all(tdds.open_trajectory(Tensor())), values)
+
+
+def test_h5py_dataset_of_losses_by_axes(tmp_path):
+    losses, _ = checks.logged("losses", SHAPE)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("loss", data=losses.T)
+        trajectory = tdds.open_trajectory(dataset, axes="TN")
+        np.testing.assert_array_equal(read_all(trajectory), losses)
+        assert trajectory.kind == "losses"
