@@ -68,8 +68,10 @@ def score_trajectory(
         Eq. 10 or Eq. 9; a trajectory of logged losses ignores it.
     magnitude : bool, default True
         False takes signed differences (the paper's Fig. 6a).
-    axes, kind, missing
-        As for `open_trajectory`.
+    axes : str, optional
+    kind : str, optional
+    missing : str, default "error"
+        These three as for `open_trajectory`.
     memory_limit : float, default 256
         Bound of the buffers, all threads together, in MiB.
     n_jobs : int, optional
@@ -250,7 +252,7 @@ class OnlineTDDS:
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
-            block = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
+            block: np.ndarray = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
             probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
             if len(held) == 2:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]

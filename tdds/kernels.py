@@ -100,24 +100,22 @@ def kl_differences(probs, inner_magnitude, out):
     also runs on from a sample to the next and the terms between two samples are thrown away: one row in n_epochs.
     """
     n_samples, n_epochs, n_classes = probs.shape
-    values = probs.reshape(-1)
-    stretch = n_epochs if n_classes >= 64 else n_samples * n_epochs
+    rows = probs.reshape(n_samples * n_epochs, n_classes)
+    stretch = n_epochs if n_classes >= 64 else len(rows)
     n_rows = max(1, _RUN // n_classes)
-    terms = np.empty(n_rows * n_classes, dtype=probs.dtype)
-    for start in range(0, n_samples * n_epochs, max(1, stretch)):
+    terms = np.empty((n_rows, n_classes), dtype=probs.dtype)
+    for start in range(0, len(rows), max(1, stretch)):
         for first in range(start, start + stretch - 1, n_rows):
             last = min(first + n_rows, start + stretch - 1)
-            p = values[first * n_classes : last * n_classes]
-            q = values[(first + 1) * n_classes : (last + 1) * n_classes]
-            _kl_terms(p, q, inner_magnitude, terms)
+            p, q = rows[first:last], rows[first + 1 : last + 1]
+            _kl_terms(p.reshape(-1), q.reshape(-1), inner_magnitude, terms.reshape(-1))
             i, t = first // n_epochs, first % n_epochs
-            for low in range(0, (last - first) * n_classes, n_classes):
-                if t == n_epochs - 1:
+            for row in range(last - first):
+                if t < n_epochs - 1:
+                    out[i, t] = _kl_sum(terms[row], p[row], q[row], inner_magnitude)
+                    t += 1
+                else:
                     i, t = i + 1, 0
-                    continue
-                row = slice(low, low + n_classes)
-                out[i, t] = _kl_sum(terms[row], p[row], q[row], inner_magnitude)
-                t += 1
 
 
 @kernel

@@ -210,7 +210,7 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
         Parameters
         ----------
-        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset ...
+        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset
             The training data that the trajectory belongs to, not the trajectory.
 
         Returns

@@ -227,3 +227,15 @@ def test_demo_tells_the_whole_story(tmp_path):
     assert (tmp_path / "demo" / "digits.png").stat().st_size > 10_000
     assert tdds.open_trajectory(tmp_path / "demo" / "run").n_epochs == 30
     assert {path.name for path in Path(tmp_path).iterdir()} == {"demo"}
+
+
+def test_store_of_splits_asks_which(tmp_path):
+    for split in ("train", "validation"):
+        with tdds.TrajectoryWriter(tmp_path / "run", 4, 2, split=split) as writer:
+            for _ in range(3):
+                writer.write(None, np.full((4, 2), 0.5))
+                writer.end_epoch()
+    status, _, err = run("info", "run", cwd=tmp_path)
+    assert status == 1
+    assert "holds the splits train, validation; say which, as run/train." in err
+    assert run("info", "run/train", cwd=tmp_path)[0] == 0

@@ -88,6 +88,8 @@ def open_trajectory(
     check_choice("kind", kind, (None, *KINDS))
     check_choice("missing", missing, ("error", "carry"))
     if isinstance(source, Trajectory):
+        if kind not in (None, source.kind):
+            raise ValueError(f"kind={kind!r}, but {source!r} holds {source.kind}; open it with that kind instead.")
         # Labels given here are not the caller's object's; a stream is read once anyway and must not be read by two.
         given = labels is not None or ids is not None
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
@@ -124,6 +126,8 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str) ->
             return StoreTrajectory(path, kind=kind, missing=missing)
         if any(path.glob("*_Output.npy")) or any(path.glob("*_Loss.npy")):
             return NpyDirectory(path, kind=kind, missing=missing)
+        if splits := store.list_splits(path):
+            raise TrajectoryError(f"{path}: holds the splits {', '.join(splits)}; say which, as {path / splits[0]}.")
         raise TrajectoryError(
             f"{path}: expected a store (store.h5, epoch-*.h5), or {{t}}_Output.npy and {{t}}_Index.npy; found neither."
         )

@@ -87,6 +87,8 @@ class TrajectoryWriter:
     >>> folder.cleanup()
     """
 
+    _index_crc32: int
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -253,7 +255,7 @@ class TrajectoryWriter:
         self._file: Any = None
         self._failure: BaseException | None = None
         self._n_rows = 0
-        self._index_crc32: int = 0
+        self._index_crc32 = 0
 
     def _begin(self) -> None:
         path = reader.shard_path(self.path, self.n_epochs, self._part, self._header.n_parts)
