@@ -210,7 +210,7 @@ def test_rows_far_apart_are_read_in_runs(near_and_longest, tmp_path, monkeypatch
 @given(st.sets(st.integers(0, 10_000), max_size=60), st.sampled_from([1, 40, 5_000_000]))
 def test_runs_cover_the_rows_once_in_order(rows, row_bytes):
     rows = np.array(sorted(rows), dtype=np.int64)
-    runs = list(arrival._runs(rows, row_bytes))
+    runs = list(arrival._stretches(rows, row_bytes))
     assert [row for run, _, _ in runs for row in rows[run]] == rows.tolist()
     for run, first, last in runs:
         assert (first, last) == (rows[run][0], rows[run][-1])
@@ -219,7 +219,7 @@ def test_runs_cover_the_rows_once_in_order(rows, row_bytes):
 
 
 def test_runs_example():
-    runs = list(arrival._runs(np.array([0, 1, 2, 5000, 5001, 20_000]), 16))
+    runs = list(arrival._stretches(np.array([0, 1, 2, 5000, 5001, 20_000]), 16))
     assert runs == [(slice(0, 3), 0, 2), (slice(3, 5), 5000, 5001), (slice(5, 6), 20_000, 20_000)]
 
 

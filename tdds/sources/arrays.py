@@ -97,7 +97,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 )
             values = file[dataset]
             store.check_local(values, path)
-            axes = axes or values.attrs.get("axes")
+            axes = axes or _said(values, "axes")
             if axes is None:
                 raise TrajectoryError(
                     f"{path}::{dataset} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'."
@@ -105,8 +105,8 @@ class HDF5Trajectory(ArrayTrajectory):
             super().__init__(
                 values,
                 axes=axes,
-                kind=kind or values.attrs.get("kind"),
-                dtype="bfloat16" if values.dtype == np.uint16 and values.attrs.get("dtype") == "bfloat16" else None,
+                kind=kind or _said(values, "kind"),
+                dtype="bfloat16" if values.dtype == np.uint16 and _said(values, "dtype") == "bfloat16" else None,
                 name=f"{path}::{dataset}",
             )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
@@ -130,6 +130,12 @@ class HDF5Trajectory(ArrayTrajectory):
         with file_errors(self.path), h5py.File(self.path, "r") as file:
             values = file[self.dataset]
             yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
+
+
+def _said(values: h5py.Dataset, name: str) -> str | None:
+    """An attribute that is text, which HDF5 may hold as bytes of fixed length."""
+    held = values.attrs.get(name)
+    return held.decode() if isinstance(held, bytes) else held
 
 
 def map_npy(path: Path) -> np.memmap:
