@@ -7,20 +7,29 @@ from tdds._version import __version__
 
 if TYPE_CHECKING:
     from tdds.engine import score_trajectory
-    from tdds.selector import TDDSSelector
+    from tdds.selector import CoresetSelector, TDDSSelector
     from tdds.sources import open_trajectory
     from tdds.store import TrajectoryWriter
     from tdds.validation import TrajectoryError
 
 _HOME = {
     "TDDSSelector": "selector",
+    "CoresetSelector": "selector",
     "score_trajectory": "engine",
     "open_trajectory": "sources",
     "TrajectoryWriter": "store",
     "TrajectoryError": "validation",
 }
 
-__all__ = ["TDDSSelector", "score_trajectory", "open_trajectory", "TrajectoryWriter", "TrajectoryError", "__version__"]
+__all__ = [
+    "TDDSSelector",
+    "CoresetSelector",
+    "score_trajectory",
+    "open_trajectory",
+    "TrajectoryWriter",
+    "TrajectoryError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

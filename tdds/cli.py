@@ -60,7 +60,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def score(
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go, an HDF5 file.")],
-    method: Annotated[Literal["tdds"], typer.Option(help="What a sample is worth.")] = "tdds",
+    method: Annotated[
+        str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
+    ] = "tdds",
     T: Annotated[int | None, typer.Option("--T", help="Only the first T epochs count.", show_default="all")] = None,
     K: Annotated[int, typer.Option("--K", help="Width of a window, in epochs.")] = 10,
     beta: Annotated[float, typer.Option(help="Weight of the newest window; 0 is the simple average.")] = 0.9,
@@ -68,9 +70,14 @@ def score(
         Literal["paper", "reference", "datacull"], typer.Option(help="Whose computation.")
     ] = "paper",
     loss: Annotated[
-        Literal["kl", "ce"], typer.Option(help="Change of the distribution, or of the label's probability.")
+        Literal["kl", "ce", "el2n"],
+        typer.Option(help="Change of the distribution, or of the label's probability, or the distance from the label."),
     ] = "kl",
     signed: Annotated[bool, typer.Option("--signed", help="Signed differences instead of magnitudes.")] = False,
+    margin_of: Annotated[
+        Literal["probs", "logits"], typer.Option(help="What the margin of aum is taken of.")
+    ] = "probs",
+    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
     labels: Labels = None,
     ids: Ids = None,
     axes: Axes = None,
@@ -85,37 +92,48 @@ def score(
     import numpy as np
 
     from tdds.engine import compute_scores
-    from tdds.scores import METHODS
+    from tdds.scores import make_score
     from tdds.tables import ScoreTable
 
     check_output(output, force)
     trajectory = _open(source, axes, kind, missing, labels, ids)
-    chosen = METHODS[method](T=T, K=K, beta=beta, formulation=formulation, loss=loss, magnitude=not signed)
-    scores = compute_scores(
-        trajectory, {method: chosen}, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal
-    )
+    given: dict[str, Any] = {
+        "T": T,
+        "K": K,
+        "beta": beta,
+        "formulation": formulation,
+        "loss": loss,
+        "magnitude": not signed,
+    }
+    given |= {"margin_of": margin_of, "random_state": random_state}
+    chosen: dict[str, Any] = {name.strip(): make_score(name.strip(), **given) for name in method.split(",")}
+    scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal)
     table = ScoreTable(
         scores=scores,
-        keeps={method: chosen.keeps},
-        parameters={method: dataclasses.asdict(chosen)},
+        keeps={name: one.keeps for name, one in chosen.items()},
+        parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
         source=describe(trajectory) | {"fingerprint": trajectory.fingerprint()},
         labels=trajectory.labels,
         ids=trajectory.ids,
     )
     table.save(output)
-    values = scores[method]
-    summary = {
-        "output": str(output),
-        "n_samples": len(values),
-        "method": method,
-        "parameters": table.parameters[method],
-        "median": float(np.median(values)),
-        "largest": float(values.max()),
-    }
+    summaries = [
+        {
+            "output": str(output),
+            "n_samples": len(values),
+            "method": name,
+            "parameters": table.parameters[name],
+            "median": float(np.median(values)),
+            "largest": float(values.max()),
+        }
+        for name, values in scores.items()
+    ]
     if as_json:
-        return _print_json(summary)
-    out.print(f"Scored {len(values):,} samples of {trajectory.name} -> {output}", highlight=False)
-    out.print(f"median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+        return _print_json(summaries[0] | ({"methods": summaries} if len(summaries) > 1 else {}))
+    out.print(f"Scored {table.n_samples:,} samples of {trajectory.name} -> {output}", highlight=False)
+    for summary in summaries:
+        title = f"{summary['method']}: " if len(summaries) > 1 else ""
+        out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
     out.print(f"Next: tdds select {output} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
     return None
 
@@ -135,28 +153,42 @@ def select(
         str | None,
         typer.Option(metavar="SHARE|COUNT", help="What to KEEP: 0.1 is a tenth, 5000 a count.", show_default=False),
     ] = None,
+    method: Annotated[str | None, typer.Option(help="Which of the file's scores.", show_default="the only one")] = None,
+    sampler: Annotated[
+        Literal["top", "random", "class_balanced", "stratified", "beta"],
+        typer.Option(help="How scores become a coreset; stratified needs aum in the file as well, beta confidence."),
+    ] = "top",
+    random_state: Annotated[int | None, typer.Option(help="Seed of samplers that draw.", show_default=False)] = None,
     weighting: Annotated[
         Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
     ] = "per_sample",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the samples with the largest scores, with the weights to train them with."""
-    from tdds.samplers import count_kept, importance_weights, top
+    """Keep the samples with the best scores, with the weights to train them with."""
+    from tdds.samplers import SAMPLERS, count_kept, importance_weights, preference
     from tdds.tables import ScoreTable, selection_writer, write_selection
 
     check_output(output, force)
     selection_writer(output)
     table = ScoreTable.load(scores)
-    values = next(iter(table.scores.values()))
-    indices = top(values, count_kept(len(values), *parse_keep(pruning_rate, keep)))
-    weights = importance_weights(values, indices, weighting)
+    method = next(iter(table.scores)) if method is None and len(table.scores) == 1 else method
+    values = _column(table, scores, method, f"--method {method} is not there" if method else "Say --method")
+    keeps = table.keeps[method]  # type: ignore[index]
+    chosen = SAMPLERS[sampler]()
+    second = chosen.second and _column(table, scores, chosen.second, f"--sampler {sampler} needs {chosen.second}")
+    if chosen.needs_labels and table.labels is None:
+        raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
+    preferred = preference(values, keeps)
+    n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
+    indices = chosen(preferred, n_kept, second=second, labels=table.labels, random_state=random_state)
+    weights = importance_weights(preferred, indices, weighting)
     write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
     summary: dict[str, Any] = {
         "output": str(output),
         "n_samples": len(values),
         "n_kept": len(indices),
-        "threshold": float(values[indices].min()),
+        "threshold": float(values[indices].min() if keeps == "largest" else values[indices].max()),
         "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
     }
     if table.labels is not None:
@@ -165,7 +197,9 @@ def select(
         return _print_json(summary)
     out.print(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
-        f"those with a score of {summary['threshold']:.4g} or more -> {output}",
+        f"those with a score of {summary['threshold']:.4g} or {'more' if keeps == 'largest' else 'less'} -> {output}"
+        if sampler == "top"
+        else f"by {sampler} -> {output}",
         highlight=False,
     )
     out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
@@ -325,6 +359,13 @@ def describe(trajectory: Any) -> dict[str, Any]:
         "ids": trajectory.ids is not None,
         "bytes": sizes[0] * sizes[1] * sizes[2] * itemsize,
     }
+
+
+def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
+    """The scores of `method` in a table that was read from `path`."""
+    if method not in table.scores:
+        raise ValueError(f"{why}: {path} holds {', '.join(table.scores)}.")
+    return table.scores[method]
 
 
 def _print_json(what: dict[str, Any]) -> None:

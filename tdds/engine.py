@@ -7,7 +7,7 @@ than count, the last epoch of one is the first of the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from tdds import kernels
-from tdds.scores import METHODS, TDDS, Score, Series
+from tdds.scores import TDDS, Score, Series, make_score
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, open_trajectory
-from tdds.validation import TrajectoryError, check_choice, check_labels, check_real, invalid_row, sum_tolerance
+from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
 
 MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
@@ -31,43 +31,57 @@ def score_trajectory(
     source: Any,
     y: Any = None,
     *,
-    method: str = "tdds",
+    method: str | Sequence[str] = "tdds",
     T: int | None = None,
     K: int = 10,
     beta: float = 0.9,
     formulation: str = "paper",
     loss: str = "kl",
     magnitude: bool = True,
+    margin_of: str = "probs",
+    random_state: Any = None,
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
-) -> np.ndarray:
-    """Score every sample of a trajectory.
+) -> Any:
+    """Score every sample of a trajectory, by one method or, reading once, by several.
+
+    A method takes those of the parameters that it has; T and K mean the same for all of them.
 
     Parameters
     ----------
     source : array, path, iterable of epochs or Trajectory
         Anything that `open_trajectory` opens; arrays are (n_samples, n_epochs, n_classes).
     y : (n_samples,) integers, optional
-        Labels in [0, n_classes); needed by ``loss="ce"``. Left out, the source's own.
-    method : {"tdds"}, default "tdds"
+        Labels in [0, n_classes); needed by every method but "tdds" with ``loss="kl"``, "entropy", "margin",
+        "least_confidence" and "random". Left out, the source's own.
+    method : str or list of str, default "tdds"
+        "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
+        "confidence", "variability", "loss" or "random"; the formula of each is in `tdds.scores`.
     T : int, optional
-        Only the first T epochs count, later ones are not read; all where left out. At beta = 0.9 the last K of them
+        Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
+        first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
+        of them. For "tdds" at beta = 0.9 the last K of them
         carry 90 % of the score, so T decides *which stage of training* is looked at.
     K : int, default 10
-        Width of a window, in epochs; at least 3.
+        Width of a window, in epochs, of "tdds" (at least 3), "dyn_unc" and "dual"; the others have none.
     beta : float in [0, 1], default 0.9
         Weight of the newest window in Eq. 12; 0 is the simple average of all windows.
     formulation : {"paper", "reference", "datacull"}, default "paper"
         The paper's equations, what the authors' script computes (the absolute value of each class's term, the root of
         the sum of squares), or what datacull 1.0.2 computes (the first of these alone).
-    loss : {"kl", "ce"}, default "kl"
-        Eq. 10 or Eq. 9; a trajectory of logged losses ignores it.
+    loss : {"kl", "ce", "el2n"}, default "kl"
+        Eq. 10 or Eq. 9, which a trajectory of logged losses ignores; or the norm of p - onehot(y) at each epoch in the
+        place of the difference (the paper's ablation).
     magnitude : bool, default True
         False takes signed differences (the paper's Fig. 6a).
+    margin_of : {"probs", "logits"}, default "probs"
+        What the margin of "aum" is taken of.
+    random_state : int, Generator, RandomState or None, default None
+        Seed of "random".
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
@@ -81,7 +95,9 @@ def score_trajectory(
 
     Returns
     -------
-    (n_samples,) float64 array
+    (n_samples,) float64 array, or with a list of methods a dict of them by name
+        Each method's value as its authors define it; for "aum", "confidence" and "margin" it is the smallest that a
+        coreset keeps.
 
     Raises
     ------
@@ -104,13 +120,18 @@ def score_trajectory(
     >>> probs = np.random.default_rng(0).dirichlet(np.ones(10), size=(100, 12))
     >>> score_trajectory(probs, K=5).shape
     (100,)
+    >>> sorted(score_trajectory(probs, probs[:, -1].argmax(axis=1), method=["tdds", "aum"]))
+    ['aum', 'tdds']
     """
-    check_choice("method", method, tuple(METHODS))
-    score = METHODS[method](T=T, K=K, beta=beta, formulation=formulation, loss=loss, magnitude=magnitude)
+    parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
+    parameters |= {"margin_of": margin_of, "random_state": random_state}
+    names = [method] if isinstance(method, str) else list(method)
+    if not names:
+        raise ValueError("method is empty; expected a name, or a list of at least one.")
+    chosen = {name: make_score(name, **parameters) for name in names}
     trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
-    return compute_scores(trajectory, {method: score}, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose)[
-        method
-    ]
+    scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose)
+    return scores[method] if isinstance(method, str) else scores
 
 
 def compute_scores(
@@ -142,7 +163,23 @@ def compute_scores(
     epochs = [
         score.check(trajectory.n_epochs, in_memory=isinstance(trajectory, ArrayTrajectory)) for score in scores.values()
     ]
-    _check_labelled(trajectory, scores)
+    _check_needs(trajectory, scores)
+    raw = dict.fromkeys(scores, np.zeros(trajectory.n_samples))
+    reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
+    if reading:
+        raw |= _read_scores(trajectory, reading, epochs, memory_limit, n_jobs, verbose)
+    return {name: score.finish(raw[name]) for name, score in scores.items()}
+
+
+def _read_scores(
+    trajectory: Trajectory,
+    scores: Mapping[str, Score],
+    epochs: list[int | None],
+    memory_limit: float,
+    n_jobs: int | None,
+    verbose: int,
+) -> dict[str, np.ndarray]:
+    """What each score's `reduce` gives for all samples; `epochs`: how many each of them reads."""
     # A stream of unknown length is read to its end, one epoch after the other.
     n_epochs = None if None in epochs else max(epochs)  # type: ignore[type-var]
     n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
@@ -228,13 +265,12 @@ class OnlineTDDS:
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)
-        _check_labelled(current, {"tdds": self.score})
+        _check_needs(current, {"tdds": self.score})
         diffs = self._differences(values, current)
         if self._previous is None:
-            self._diffs = np.zeros((len(values), self.score.K - 1))
+            self._diffs = np.zeros((len(values), self.score.width))
             self._average = np.zeros(len(values))
-        else:
-            self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
+        self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
         self._previous = values
         self.n_epochs += 1
         n_windows = self.n_epochs - self.score.K + 1
@@ -244,9 +280,9 @@ class OnlineTDDS:
             self.scores = self._average.copy()
 
     def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:
-        """The difference of `values` from the epoch before, (n_samples,); empty rows are checked at the first epoch."""
+        """The series at `values`, (n_samples,): the difference from the epoch before, 0 at the first epoch, or e_t."""
         series = self.score.series(current.kind)
-        held = [values] if self._previous is None else [self._previous, values]
+        held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
         out = np.zeros(len(values))
         step = max(1, _BLOCK_BYTES // (2 * _value_bytes(current)))
         for start in range(0, len(values), step):
@@ -254,14 +290,22 @@ class OnlineTDDS:
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
             block: np.ndarray = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
             probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
-            if len(held) == 2:
+            if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
         return out
 
 
-def _check_labelled(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
+def _check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
     for name, score in scores.items():
-        if trajectory.labels is None and score.series(trajectory.kind).needs_labels:
+        series = score.series(trajectory.kind)
+        if series is None:
+            continue
+        if series.needs_probs and trajectory.kind == "losses":
+            raise ValueError(
+                f"{name} needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory "
+                "holds losses, one number a sample and epoch."
+            )
+        if series.needs_labels and trajectory.labels is None:
             raise ValueError(f"{name} needs labels with these parameters; pass y, one integer a sample.")
 
 
@@ -283,46 +327,71 @@ def _score_rows(
     shape: tuple[int, int],
     n_epochs: int | None,
 ) -> dict[str, np.ndarray]:
-    """One task: the scores of samples start ... stop - 1."""
-    results = {name: np.empty(stop - start) for name in scores}
+    """One task: what each score's `reduce` gives for samples start ... stop - 1."""
+    results: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=_buffer_dtype(trajectory.dtype))
-    series = {score.series(trajectory.kind) for score in scores.values()}
+    series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
+    spans = _spans(scores, series, n_epochs)
     with trajectory.reader() as read:
         for low in range(start, stop, shape[0]):
             high = min(low + shape[0], stop)
-            columns = _series_columns(trajectory, series, read, low, high, buffer, shape[1], n_epochs)
+            n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, shape[1], n_epochs)
+            counts = {name: score.check(n_read) or 0 for name, score in scores.items()}
             for name, score in scores.items():
-                held = columns[score.series(trajectory.kind)]
-                n_read = score.check(held.shape[1] + 1) or 0
-                results[name][low - start : high - start] = score.reduce(held[:, : n_read - 1])
-    return results
+                one = series[name]
+                first, last = (epoch - spans[one][0] for epoch in score.span(counts[name]))
+                held = np.ascontiguousarray(columns[one][:, first : last - one.between_epochs])
+                results[name].append(score.reduce(held))
+    return {name: np.concatenate(parts) for name, parts in results.items()}
+
+
+def _spans(
+    scores: Mapping[str, Score], series: Mapping[str, Series], n_epochs: int | None
+) -> dict[Series, tuple[int, int | None]]:
+    """First and one past the last epoch at which each distinct series is wanted; all of a stream of unknown length."""
+    spans: dict[Series, tuple[int, int | None]] = dict.fromkeys(series.values(), (0, None))
+    if n_epochs is None:
+        return spans
+    for one in spans:
+        wanted = [score.span(score.check(n_epochs) or 0) for name, score in scores.items() if series[name] == one]
+        spans[one] = min(first for first, _ in wanted), max(last for _, last in wanted)
+    return spans
 
 
 def _series_columns(
     trajectory: Trajectory,
-    series: set[Series],
+    spans: Mapping[Series, tuple[int, int | None]],
     read: Read,
     start: int,
     stop: int,
     buffer: np.ndarray,
     width: int,
     n_epochs: int | None,
-) -> dict[Series, np.ndarray]:
-    """Every series of samples start ... stop - 1, from blocks of `width` epochs that share one epoch with the next."""
+) -> tuple[int, dict[Series, np.ndarray]]:
+    """How many epochs there were, and every series at its span of them, for samples start ... stop - 1.
+
+    Blocks of `width` epochs share one epoch with the next, for the series that lie between epochs.
+    """
     row = () if trajectory.n_classes is None else (trajectory.n_classes,)
-    columns: dict[Series, list[np.ndarray]] = {one: [] for one in series}
+    columns: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     last = None
     epoch = 0
     while (n_epochs is None or epoch < n_epochs) and trajectory.holds(epoch):
         shared = last is not None
-        n_read = min(width - shared, (n_epochs or epoch + 1) - epoch)
+        # A stream may end before `n_epochs`: it is read one epoch after the other.
+        n_read = 1 if isinstance(trajectory, EpochStream) else min(width - shared, (n_epochs or epoch + 1) - epoch)
         shape = (stop - start, n_read + shared, *row)
         block = buffer[: int(np.prod(shape))].reshape(shape)
         if last is not None:
             block[:, 0] = last
         read(start, stop, epoch, block[:, shared:])
-        pieces = {one: np.empty((len(block), block.shape[1] - 1)) for one in series}
+        wanted = {one: _wanted(one, span, epoch, n_read, shared) for one, span in spans.items()}
+        pieces = {
+            one: np.empty((len(block), columns_.stop - columns_.start - one.between_epochs))
+            for one, columns_ in wanted.items()
+            if columns_.stop - columns_.start > one.between_epochs
+        }
         # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
         step = max(1, _TILE_VALUES // block[0].size)
         for low in range(0, len(block), step):
@@ -330,12 +399,21 @@ def _series_columns(
             probs = _as_probs(tile, trajectory, start + low, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
-                piece[low : low + step] = one(probs, labels)
+                piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)
         for one, piece in pieces.items():
             columns[one].append(piece)
         epoch += n_read
         last = block[:, -1].copy() if epoch != n_epochs else None
-    return {one: np.concatenate(pieces, axis=1) for one, pieces in columns.items()}
+    nothing = np.empty((stop - start, 0))
+    return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
+
+
+def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: int, shared: bool) -> slice:
+    """The epochs of a block that `series` is computed from; the block's new epochs are `n_read` from `epoch` on."""
+    first = epoch - (shared and series.between_epochs)  # a number an epoch has the shared one already
+    stop = epoch + n_read if span[1] is None else min(span[1], epoch + n_read)
+    start = max(span[0], first)
+    return slice(start - epoch + shared, max(start, stop) - epoch + shared)
 
 
 def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:
@@ -344,7 +422,8 @@ def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int
         if not np.isfinite(block).all():
             i, t = np.argwhere(~np.isfinite(block))[0]
             raise TrajectoryError(
-                f"Loss of sample {sample + i} at epoch {epoch + t} is {block[i, t]}; expected finite losses."
+                f"Loss of sample {sample + i} at epoch {epoch + t} is {block[i, t]}; "
+                "expected losses without NaN or inf."
             )
         return block
     if trajectory.kind == "probs":

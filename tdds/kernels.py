@@ -341,10 +341,8 @@ def correct(probs, labels, out):
         for t in range(n_epochs):
             own = probs[i, t, y]
             n_better = 0
-            for c in range(y):
-                n_better += probs[i, t, c] >= own
-            for c in range(y + 1, n_classes):
-                n_better += probs[i, t, c] > own
+            for c in range(n_classes):
+                n_better += (probs[i, t, c] > own) | ((probs[i, t, c] == own) & (c < y))
             out[i, t] = 0.0 if n_better else 1.0
 
 

@@ -1,14 +1,44 @@
-"""From scores to a coreset, and to the weights that its samples train with."""
+"""From scores to a coreset, and to the weights that its samples train with.
+
+A sampler chooses exactly `n_kept` samples, whatever the scores. It takes them turned so that the largest are kept: the
+negative of a score of which the smallest are (`preference`).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from tdds.validation import check_choice, check_integer, check_real
+from tdds.validation import check_choice, check_integer, check_real, random_generator
 
 WEIGHTINGS = ("per_sample", "root", "batch_mean", "none")
+
+#: Share of hard samples that coverage-centric selection drops first, by data set and pruning rate.
+CUTOFFS = {
+    "cifar10": {0.3: 0.0, 0.5: 0.0, 0.7: 0.1, 0.8: 0.1, 0.9: 0.3},
+    "cifar100": {0.3: 0.1, 0.5: 0.2, 0.7: 0.2, 0.8: 0.4, 0.9: 0.5},
+    "imagenet": {0.3: 0.0, 0.5: 0.1, 0.7: 0.2, 0.8: 0.2, 0.9: 0.3},
+}
+
+
+class Sampler(Protocol):
+    """How scores become a coreset."""
+
+    second: ClassVar[str | None]  # a method whose score of the same trajectory it needs as well
+    needs_labels: ClassVar[bool]
+
+    def __call__(
+        self,
+        scores: np.ndarray,
+        n_kept: int,
+        *,
+        second: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Ascending indices of `n_kept` samples; `scores`: the largest are preferred."""
 
 
 def count_kept(n_samples: int, pruning_rate: float, n_select: int | None = None) -> int:
@@ -63,5 +93,166 @@ def importance_weights(scores: np.ndarray, indices: np.ndarray, weighting: str =
     return scaled / mean if mean > 0 else np.ones(len(indices))
 
 
+def preference(scores: np.ndarray, keeps: str) -> np.ndarray:
+    """`scores` turned so that the largest are kept, by the end, "largest" or "smallest", that their method keeps."""
+    return scores if keeps == "largest" else -scores
+
+
+@dataclass(frozen=True)
+class Top:
+    """The samples of the largest scores; ties go to the lower index."""
+
+    second: ClassVar[str | None] = None
+    needs_labels: ClassVar[bool] = False
+
+    def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
+        return top(scores, n_kept)
+
+
+@dataclass(frozen=True)
+class RandomChoice:
+    """Any samples, each as likely as the others; the scores are not looked at."""
+
+    second: ClassVar[str | None] = None
+    needs_labels: ClassVar[bool] = False
+
+    def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
+        return np.sort(random_generator(random_state).permutation(len(scores))[:n_kept])
+
+
+@dataclass(frozen=True)
+class ClassBalanced:
+    """The samples of the largest scores of each class; a class keeps the share that all keep, n_c M / N.
+
+    Quotas are rounded by largest remainder, ties to the lower class, so that they sum to M.
+    """
+
+    second: ClassVar[str | None] = None
+    needs_labels: ClassVar[bool] = True
+
+    def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
+        sizes = np.bincount(labels)
+        quotas, remainders = np.divmod(sizes * n_kept, len(scores))
+        quotas[np.argsort(-remainders, kind="stable")[: n_kept - quotas.sum()]] += 1
+        members = (np.flatnonzero(labels == c) for c in range(len(sizes)))
+        return np.sort(
+            np.concatenate([own[top(scores[own], quota)] for own, quota in zip(members, quotas, strict=True)])
+        )
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """Coverage-centric coreset selection (CCS): random samples from every stratum of the scores.
+
+    The hardest `cutoff` share, those of the smallest AUM, is dropped first. The range of the scores that are left is
+    split into strata of equal width, and the budget is shared by filling the smallest strata first: each, in
+    ascending order of size, keeps as many as are left for it on average, or all that it has.
+
+    H. Zheng et al., "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023.
+
+    Parameters
+    ----------
+    cutoff : float in [0, 1), or {"cifar10", "cifar100", "imagenet"}, default "cifar10"
+        Never more than leaves n_kept samples. A name stands for the share published for that data set at the nearest
+        published pruning rate below, 0 under the first of them.
+    n_strata : int, default 50
+    """
+
+    cutoff: float | str = "cifar10"
+    n_strata: int = 50
+    second: ClassVar[str | None] = "aum"
+    needs_labels: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if isinstance(self.cutoff, str):
+            check_choice("cutoff", self.cutoff, tuple(CUTOFFS))
+        else:
+            check_real("cutoff", self.cutoff, 0, 1, high_is_legal=False)
+        check_integer("n_strata", self.n_strata, 1)
+
+    def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
+        rng = random_generator(random_state)
+        n_dropped = min(self.count_dropped(len(scores), n_kept), len(scores) - n_kept)
+        pool = np.sort(np.argsort(second, kind="stable")[n_dropped:])
+        strata = self.strata(scores[pool])
+        budgets = fill_smallest_first(np.bincount(strata, minlength=self.n_strata), n_kept)
+        kept = [rng.permutation(pool[strata == s])[:budget] for s, budget in enumerate(budgets)]
+        return np.sort(np.concatenate(kept))
+
+    def count_dropped(self, n_samples, n_kept):
+        """The cut-off, as a number of samples."""
+        share = self.cutoff
+        if isinstance(share, str):
+            published = CUTOFFS[share].items()
+            share = max([0.0, *(share for rate, share in published if count_kept(n_samples, rate) >= n_kept)])
+        return int(share * n_samples + 1e-9)
+
+    def strata(self, scores):
+        """The stratum, 0 to n_strata - 1, of each score."""
+        low = scores.min()
+        width = (scores.max() - low) / self.n_strata
+        if not width > 0:
+            return np.zeros(len(scores), dtype=int)
+        return np.minimum((scores - low) / width, self.n_strata - 1).astype(int)
+
+
+@dataclass(frozen=True)
+class BetaDraw:
+    """The draw of DUAL: M without replacement, with probability proportional to score x BetaPDF(m; a, b).
+
+    m is the mean of p_y over the epochs that count, mu the mean m of the ten highest-scored samples and r the pruning
+    rate: b = 15 (1 - mu) (1 - r^c), a = 16 - b, so that the draw moves towards easy samples as r grows. Their code
+    raises r to 2 + c, and one version of it reads 15 for 16. Scores below 0 are shifted to start at 0; where fewer than
+    M probabilities are above 0, the rest is drawn from the others evenly.
+
+    Y. Cho et al., "Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction
+    Uncertainty", ICML 2025.
+
+    Parameters
+    ----------
+    c : float, default 4
+        4 for CIFAR, 11 for ImageNet.
+    """
+
+    c: float = 4
+    second: ClassVar[str | None] = "confidence"
+    needs_labels: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_real("c", self.c, 0, np.inf)
+
+    def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
+        mu = second[np.argsort(-scores, kind="stable")[:10]].mean()
+        b = 15 * (1 - mu) * (1 - (1 - n_kept / len(scores)) ** self.c)
+        logs = log_beta_density(second, 16 - b, b)
+        with np.errstate(divide="ignore"):
+            logs = logs + np.log(scores - min(scores.min(), 0))
+        # The M largest of log w + Gumbel noise are M draws without replacement with probability proportional to w.
+        rng = random_generator(random_state)
+        keys, ties = logs + rng.gumbel(size=len(scores)), rng.random(len(scores))
+        return np.sort(np.lexsort((ties, -keys))[:n_kept])
+
+
+def log_beta_density(m: np.ndarray, a: float, b: float) -> np.ndarray:
+    """The logarithm of BetaPDF(m; a, b) but for a constant; m is kept 1e-12 off 0 and 1."""
+    m = np.clip(m, 1e-12, 1 - 1e-12)
+    return (a - 1) * np.log(m) + (b - 1) * np.log1p(-m)
+
+
+def fill_smallest_first(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Budgets up to `sizes` that sum to `total`, as even as the smallest allow."""
+    budgets = np.zeros_like(sizes)
+    for n_filled, s in enumerate(np.argsort(sizes, kind="stable")):
+        budgets[s] = min(sizes[s], total // (len(sizes) - n_filled))
+        total -= budgets[s]
+    return budgets
+
+
 #: Every sampler by name.
-SAMPLERS: dict[str, Any] = {"top": top}
+SAMPLERS: dict[str, Any] = {
+    "top": Top,
+    "random": RandomChoice,
+    "class_balanced": ClassBalanced,
+    "stratified": Stratified,
+    "beta": BetaDraw,
+}

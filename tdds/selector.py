@@ -6,96 +6,26 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import _safe_indexing, assert_all_finite, indexable
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils import _safe_indexing, assert_all_finite
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from tdds.engine import MEMORY_LIMIT, OnlineTDDS, compute_scores
-from tdds.samplers import WEIGHTINGS, count_kept, importance_weights, top
-from tdds.scores import FORMULATIONS, TDDS
+from tdds.samplers import SAMPLERS, WEIGHTINGS, Top, count_kept, importance_weights, preference
+from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score
 from tdds.sources import open_trajectory
 
 
-class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """Keep the samples whose contribution to training varied most.
+class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """Fits a score and a sampler to a trajectory, and keeps rows of what belongs to it."""
 
-    Reads how each sample's predicted probabilities moved from epoch to epoch: the windowed variance of the change,
-    averaged over the windows with most weight on the last.
+    random_state: Any = None
 
-    Parameters
-    ----------
-    T : int, optional
-        Only the first T epochs count; all where left out. At beta = 0.9 the last K of them carry 90 % of the score,
-        so T decides which stage of training is looked at.
-    K : int, default 10
-        Width of a window, in epochs; at least 3.
-    beta : float in [0, 1], default 0.9
-        Weight of the newest window in the moving average; 0 is the simple average of all windows.
-    pruning_rate : float in [0, 1), default 0.5
-        Share of the samples that is *removed*: 0.9 keeps a tenth.
-    n_select : int, optional
-        Number of samples to keep; `pruning_rate` is then not looked at.
-    formulation : {"paper", "reference", "datacull"}, default "paper"
-        The paper's equations, what the authors' script computes, or what datacull 1.0.2 computes.
-    loss : {"kl", "ce"}, default "kl"
-        Change by Kullback-Leibler divergence (Eq. 10) or by the label's log probability (Eq. 9, needs `y`).
-    magnitude : bool, default True
-        Take the absolute value of the change (Eq. 8).
-    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
-        What `sample_weight_` holds; see `tdds.samplers.importance_weights`.
-    axes : {"NTC", "TNC", "NT", "TN"}, optional
-        Axes of an array; samples first where left out.
-    kind : {"probs", "logits", "log_probs"}, optional
-        What the values are; what the source says, else probs, where left out.
-    missing : {"error", "carry"}, default "error"
-        Logs that lack a sample at an epoch raise, or repeat the epoch before.
-    memory_limit : float, default 256
-        Bound of the buffers, all threads together, in MiB.
-    n_jobs : int, optional
-        Threads, as in scikit-learn.
-    verbose : int, default 0
-        Above 0, a progress bar on the standard error.
-
-    Attributes
-    ----------
-    scores_ : (n_samples,) float64 array
-    support_ : (n_samples,) bool array
-        True where a sample is kept.
-    sample_indices_ : (n_kept,) int array
-        Ascending indices of the kept samples in the original data.
-    sample_weight_ : (n_kept,) float64 array
-        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
-    threshold_ : float
-        The least kept score.
-    n_features_in_ : int
-        Number of epochs of the trajectory.
-
-    References
-    ----------
-    X. Zhang et al., "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for Enhanced Dataset Pruning",
-    CVPR 2024.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tdds import TDDSSelector
-    >>> rng = np.random.default_rng(0)
-    >>> prob_trajectory = rng.dirichlet(np.ones(10), size=(200, 30))  # samples, epochs, classes
-    >>> X = rng.normal(size=(200, 4))
-    >>> TDDSSelector(T=30, K=10, beta=0.9, pruning_rate=0.9).fit(prob_trajectory).transform(X).shape
-    (20, 4)
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "T": [Integral, None],
-        "K": [Integral],
-        "beta": [Interval(Real, 0, 1, closed="both")],
+    _shared_constraints: ClassVar[dict[str, list[Any]]] = {
         "pruning_rate": [Interval(Real, 0, 1, closed="left")],
         "n_select": [Interval(Integral, 1, None, closed="left"), None],
-        "formulation": [StrOptions(set(FORMULATIONS))],
-        "loss": [StrOptions({"kl", "ce"})],
-        "magnitude": ["boolean"],
         "weighting": [StrOptions(set(WEIGHTINGS))],
         "axes": [str, None],
         "kind": [StrOptions({"probs", "logits", "log_probs", "losses"}), None],
@@ -104,41 +34,6 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
-
-    def __init__(
-        self,
-        T=None,
-        K=10,
-        beta=0.9,
-        pruning_rate=0.5,
-        *,
-        n_select=None,
-        formulation="paper",
-        loss="kl",
-        magnitude=True,
-        weighting="per_sample",
-        axes=None,
-        kind=None,
-        missing="error",
-        memory_limit=MEMORY_LIMIT,
-        n_jobs=None,
-        verbose=0,
-    ):
-        self.T = T
-        self.K = K
-        self.beta = beta
-        self.pruning_rate = pruning_rate
-        self.n_select = n_select
-        self.formulation = formulation
-        self.loss = loss
-        self.magnitude = magnitude
-        self.weighting = weighting
-        self.axes = axes
-        self.kind = kind
-        self.missing = missing
-        self.memory_limit = memory_limit
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     def fit(self, prob_trajectory, y=None):
         """Score every sample and choose those that stay.
@@ -149,7 +44,7 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             Anything that `open_trajectory` opens; arrays are (n_samples, n_epochs, n_classes), or
             (n_samples, n_epochs) of losses.
         y : (n_samples,) integers, optional
-            Labels in [0, n_classes); needed by ``loss="ce"``.
+            Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own.
 
         Returns
         -------
@@ -165,45 +60,22 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             There is nothing at that path.
         """
         self._validate_params()
-        score = self._score()
+        score, sampler = self._score(), self._sampler()
         trajectory = open_trajectory(prob_trajectory, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
         count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
-        scores = compute_scores(
-            trajectory, {"tdds": score}, memory_limit=self.memory_limit, n_jobs=self.n_jobs, verbose=self.verbose
-        )["tdds"]
+        chosen = {score.name: score}
+        if sampler.second is not None:
+            chosen[f"The sampler's {sampler.second}"] = make_score(
+                sampler.second, T=self.T, default_T=getattr(score, "default_T", None)
+            )
+        if sampler.needs_labels and trajectory.labels is None:
+            raise ValueError(f"sampler={self.sampler!r} needs labels; pass y, one integer a sample.")
+        scores, *second = compute_scores(
+            trajectory, chosen, memory_limit=self.memory_limit, n_jobs=self.n_jobs, verbose=self.verbose
+        ).values()
         self.n_features_in_ = trajectory.n_epochs
         self._online = None
-        return self._keep(scores)
-
-    def partial_fit(self, epoch_probs, y=None):
-        """Take one epoch while training runs; no trajectory is stored anywhere.
-
-        The fitted attributes exist from the K-th epoch on and equal those of `fit` to rounding. Epochs past T are
-        ignored. Holds the last epoch, and K numbers a sample.
-
-        Parameters
-        ----------
-        epoch_probs : (n_samples, n_classes) array, or (n_samples,) of losses
-        y : (n_samples,) integers, optional
-            Labels; needed by ``loss="ce"``, at every call.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TrajectoryError
-            The shape differs from the first epoch's, or a row is no distribution; the selector is then as before.
-        ValueError
-            A parameter is out of range, or labels are needed.
-        """
-        self._validate_params()
-        online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
-        online.update(epoch_probs, y)
-        self._online = online
-        self.n_features_in_ = online.n_epochs
-        return self if self._online.scores is None else self._keep(self._online.scores)
+        return self._keep(scores, second=second[0] if second else None, labels=trajectory.labels)
 
     def transform(self, X):
         """Keep the rows of `X` that were chosen, in their order.
@@ -225,14 +97,17 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             X has another number of rows, or holds nan.
         """
         check_is_fitted(self, "support_")
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_rows = X.shape[0] if getattr(X, "shape", ()) else len(X)
         if n_rows != len(self.support_):
             raise ValueError(
                 f"X has {n_rows} rows, the trajectory {len(self.support_)} samples; pass the data it belongs to."
+                + " Reshape your data if these are one row." * (getattr(X, "ndim", 2) == 1)
             )
         if isinstance(X, np.ndarray) and X.dtype.kind == "f":
             assert_all_finite(X, input_name="X")
-        return _safe_indexing(indexable(X)[0], self.sample_indices_)
+        if issparse(X) and X.format not in ("csr", "csc"):  # which have no rows to index
+            X = X.tocsr()
+        return _safe_indexing(X, self.sample_indices_)
 
     def fit_transform(self, X, y=None, *, trajectory=None):
         """Fit on `trajectory`, or on `X` itself where it is left out, and keep the chosen rows of `X`.
@@ -291,17 +166,17 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self, "support_")
         return self.sample_indices_ if indices else self.support_
 
-    def _score(self):
-        return TDDS(self.T, self.K, self.beta, self.formulation, self.loss, self.magnitude)
-
-    def _keep(self, scores):
-        kept = top(scores, count_kept(len(scores), self.pruning_rate, self.n_select))
+    def _keep(self, scores, **beside):
+        keeps = self._score().keeps
+        preferred = preference(scores, keeps)
+        n_kept = count_kept(len(scores), self.pruning_rate, self.n_select)
+        kept = self._sampler()(preferred, n_kept, random_state=self.random_state, **beside)
         self.scores_ = scores
         self.sample_indices_ = kept
         self.support_ = np.zeros(len(scores), dtype=bool)
         self.support_[kept] = True
-        self.sample_weight_ = importance_weights(scores, kept, self.weighting)
-        self.threshold_ = float(scores[kept].min())
+        self.sample_weight_ = importance_weights(preferred, kept, self.weighting)
+        self.threshold_ = float(scores[kept].min() if keeps == "largest" else scores[kept].max())
         return self
 
     def __sklearn_is_fitted__(self):
@@ -311,3 +186,286 @@ class TDDSSelector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+class TDDSSelector(_Selector):
+    """Keep the samples whose contribution to training varied most.
+
+    Reads how each sample's predicted probabilities moved from epoch to epoch: the windowed variance of the change,
+    averaged over the windows with most weight on the last.
+
+    Parameters
+    ----------
+    T : int, optional
+        Only the first T epochs count; all where left out. At beta = 0.9 the last K of them carry 90 % of the score,
+        so T decides which stage of training is looked at.
+    K : int, default 10
+        Width of a window, in epochs; at least 3.
+    beta : float in [0, 1], default 0.9
+        Weight of the newest window in the moving average; 0 is the simple average of all windows.
+    pruning_rate : float in [0, 1), default 0.5
+        Share of the samples that is *removed*: 0.9 keeps a tenth.
+    n_select : int, optional
+        Number of samples to keep; `pruning_rate` is then not looked at.
+    formulation : {"paper", "reference", "datacull"}, default "paper"
+        The paper's equations, what the authors' script computes, or what datacull 1.0.2 computes.
+    loss : {"kl", "ce", "el2n"}, default "kl"
+        Change by Kullback-Leibler divergence (Eq. 10) or by the label's log probability (Eq. 9, needs `y`); "el2n" has
+        the distance of the prediction from the label in the place of the change (needs `y`).
+    magnitude : bool, default True
+        Take the absolute value of the change (Eq. 8).
+    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
+        What `sample_weight_` holds; see `tdds.samplers.importance_weights`.
+    axes : {"NTC", "TNC", "NT", "TN"}, optional
+        Axes of an array; samples first where left out.
+    kind : {"probs", "logits", "log_probs"}, optional
+        What the values are; what the source says, else probs, where left out.
+    missing : {"error", "carry"}, default "error"
+        Logs that lack a sample at an epoch raise, or repeat the epoch before.
+    memory_limit : float, default 256
+        Bound of the buffers, all threads together, in MiB.
+    n_jobs : int, optional
+        Threads, as in scikit-learn.
+    verbose : int, default 0
+        Above 0, a progress bar on the standard error.
+
+    Attributes
+    ----------
+    scores_ : (n_samples,) float64 array
+    support_ : (n_samples,) bool array
+        True where a sample is kept.
+    sample_indices_ : (n_kept,) int array
+        Ascending indices of the kept samples in the original data.
+    sample_weight_ : (n_kept,) float64 array
+        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
+    threshold_ : float
+        The least kept score.
+    n_features_in_ : int
+        Number of epochs of the trajectory.
+
+    References
+    ----------
+    X. Zhang et al., "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for Enhanced Dataset Pruning",
+    CVPR 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds import TDDSSelector
+    >>> rng = np.random.default_rng(0)
+    >>> prob_trajectory = rng.dirichlet(np.ones(10), size=(200, 30))  # samples, epochs, classes
+    >>> X = rng.normal(size=(200, 4))
+    >>> TDDSSelector(T=30, K=10, beta=0.9, pruning_rate=0.9).fit(prob_trajectory).transform(X).shape
+    (20, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = _Selector._shared_constraints | {
+        "T": [Integral, None],
+        "K": [Integral],
+        "beta": [Interval(Real, 0, 1, closed="both")],
+        "formulation": [StrOptions(set(FORMULATIONS))],
+        "loss": [StrOptions(set(LOSSES))],
+        "magnitude": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        T=None,
+        K=10,
+        beta=0.9,
+        pruning_rate=0.5,
+        *,
+        n_select=None,
+        formulation="paper",
+        loss="kl",
+        magnitude=True,
+        weighting="per_sample",
+        axes=None,
+        kind=None,
+        missing="error",
+        memory_limit=MEMORY_LIMIT,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.T = T
+        self.K = K
+        self.beta = beta
+        self.pruning_rate = pruning_rate
+        self.n_select = n_select
+        self.formulation = formulation
+        self.loss = loss
+        self.magnitude = magnitude
+        self.weighting = weighting
+        self.axes = axes
+        self.kind = kind
+        self.missing = missing
+        self.memory_limit = memory_limit
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def partial_fit(self, epoch_probs, y=None):
+        """Take one epoch while training runs; no trajectory is stored anywhere.
+
+        The fitted attributes exist from the K-th epoch on and equal those of `fit` to rounding. Epochs past T are
+        ignored. Holds the last epoch, and K numbers a sample.
+
+        Parameters
+        ----------
+        epoch_probs : (n_samples, n_classes) array, or (n_samples,) of losses
+        y : (n_samples,) integers, optional
+            Labels; needed by ``loss="ce"``, at every call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TrajectoryError
+            The shape differs from the first epoch's, or a row is no distribution; the selector is then as before.
+        ValueError
+            A parameter is out of range, or labels are needed.
+        """
+        self._validate_params()
+        online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
+        online.update(epoch_probs, y)
+        self._online = online
+        self.n_features_in_ = online.n_epochs
+        return self if self._online.scores is None else self._keep(self._online.scores)
+
+    def _score(self):
+        return TDDS(self.T, self.K, self.beta, self.formulation, self.loss, self.magnitude)
+
+    def _sampler(self):
+        return Top()
+
+
+class CoresetSelector(_Selector):
+    """Keep a coreset by any score and any sampler.
+
+    Parameters
+    ----------
+    method : str, default "tdds"
+        "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
+        "confidence", "variability", "loss" or "random": what a sample is worth, see `tdds.scores`.
+    sampler : {"top", "random", "class_balanced", "stratified", "beta"} or Sampler, default "top"
+        How scores become a coreset, see `tdds.samplers`; an object such as ``Stratified(cutoff=0.2)`` for other
+        parameters than the usual ones.
+    pruning_rate : float in [0, 1), default 0.5
+        Share of the samples that is *removed*: 0.9 keeps a tenth.
+    T : int, optional
+        Only the first T epochs count. Left out, all, but the first 10 for "el2n" and the first 30 for "dual".
+    K : int, default 10
+        Width of a window, in epochs, of "tdds", "dyn_unc" and "dual"; the others have none.
+    beta : float in [0, 1], default 0.9
+        Weight of the newest window of "tdds"; 0 is the simple average of all windows.
+    n_select : int, optional
+        Number of samples to keep; `pruning_rate` is then not looked at.
+    formulation : {"paper", "reference", "datacull"}, default "paper"
+        The paper's equations of "tdds", what the authors' script computes, or what datacull 1.0.2 computes.
+    loss : {"kl", "ce", "el2n"}, default "kl"
+        What "tdds" takes the variance of.
+    magnitude : bool, default True
+        "tdds" takes the absolute value of the change (Eq. 8).
+    margin_of : {"probs", "logits"}, default "probs"
+        What the margin of "aum" is taken of.
+    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
+        What `sample_weight_` holds; see `tdds.samplers.importance_weights`. Of a method that keeps the smallest, the
+        scores are turned first.
+    random_state : int, Generator, RandomState or None, default None
+        Seed of the random method and of samplers that draw.
+    axes : {"NTC", "TNC", "NT", "TN"}, optional
+        Axes of an array; samples first where left out.
+    kind : {"probs", "logits", "log_probs"}, optional
+        What the values are; what the source says, else probs, where left out.
+    missing : {"error", "carry"}, default "error"
+        Logs that lack a sample at an epoch raise, or repeat the epoch before.
+    memory_limit : float, default 256
+        Bound of the buffers, all threads together, in MiB.
+    n_jobs : int, optional
+        Threads, as in scikit-learn.
+    verbose : int, default 0
+        Above 0, a progress bar on the standard error.
+
+    Attributes
+    ----------
+    scores_ : (n_samples,) float64 array
+        The method's own values, not turned.
+    support_ : (n_samples,) bool array
+        True where a sample is kept.
+    sample_indices_ : (n_kept,) int array
+        Ascending indices of the kept samples in the original data.
+    sample_weight_ : (n_kept,) float64 array
+        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
+    threshold_ : float
+        The least kept score, or the greatest where the method keeps the smallest.
+    n_features_in_ : int
+        Number of epochs of the trajectory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds import CoresetSelector
+    >>> rng = np.random.default_rng(0)
+    >>> prob_trajectory = rng.dirichlet(np.ones(10), size=(200, 30))  # samples, epochs, classes
+    >>> y = rng.integers(10, size=200)
+    >>> selector = CoresetSelector(method="el2n", sampler="stratified", pruning_rate=0.9, random_state=0)
+    >>> selector.fit(prob_trajectory, y).transform(y).shape
+    (20,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = TDDSSelector._parameter_constraints | {
+        "method": [StrOptions(set(METHODS))],
+        "sampler": [StrOptions(set(SAMPLERS)), HasMethods(["__call__"])],
+        "margin_of": [StrOptions(set(MARGINS))],
+        "random_state": ["random_state", np.random.Generator],
+    }
+
+    def __init__(
+        self,
+        method="tdds",
+        sampler="top",
+        pruning_rate=0.5,
+        *,
+        T=None,
+        K=10,
+        beta=0.9,
+        n_select=None,
+        formulation="paper",
+        loss="kl",
+        magnitude=True,
+        margin_of="probs",
+        weighting="per_sample",
+        random_state=None,
+        axes=None,
+        kind=None,
+        missing="error",
+        memory_limit=MEMORY_LIMIT,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.method = method
+        self.sampler = sampler
+        self.pruning_rate = pruning_rate
+        self.T = T
+        self.K = K
+        self.beta = beta
+        self.n_select = n_select
+        self.formulation = formulation
+        self.loss = loss
+        self.magnitude = magnitude
+        self.margin_of = margin_of
+        self.weighting = weighting
+        self.random_state = random_state
+        self.axes = axes
+        self.kind = kind
+        self.missing = missing
+        self.memory_limit = memory_limit
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _score(self):
+        return make_score(**{name: value for name, value in self.get_params(deep=False).items() if name != "sampler"})
+
+    def _sampler(self):
+        return SAMPLERS[self.sampler]() if isinstance(self.sampler, str) else self.sampler

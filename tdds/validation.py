@@ -86,17 +86,74 @@ def check_windows(T: int | None, K: int, n_epochs: int | None, *, in_memory: boo
             raise ValueError(f"K={K} is larger than T={T}: no window of K epochs fits; expected K <= T.")
     if n_epochs is None:
         return T
+    _check_T_is_there(T, n_epochs, in_memory)
+    if T is None and n_epochs < K:
+        hint = " (n_features = 1)" * (in_memory and n_epochs == 1)
+        raise ValueError(
+            f"K={K}, but the trajectory holds {n_epochs} epoch{'s' * (n_epochs != 1)}{hint}: no window of K "
+            "epochs fits; pass a smaller K, at least 3."
+        )
+    return n_epochs if T is None else T
+
+
+def check_epochs(
+    method: str,
+    T: int | None,
+    n_epochs: int | None,
+    least: int,
+    default: int | None = None,
+    *,
+    windows: bool = False,
+    in_memory: bool = False,
+) -> int | None:
+    """The number of epochs that count: `T`; left out, all of `n_epochs` but no more than `default`.
+
+    None while it is not known. A method of `windows` needs `least` epochs, K, for one of them.
+
+    Raises
+    ------
+    TypeError
+        T is no integer.
+    ValueError
+        `method` needs more epochs, or T epochs are not there.
+    """
+    needs = f"{method} needs at least {least} epoch{'s' * (least > 1)}{f', a window of K={least}' * windows}"
+    if T is not None and check_integer("T", T, 1) < least:
+        raise ValueError(f"T={T}: {needs}.")
+    default = None if default is None else max(default, least)
+    if n_epochs is None:
+        return default if T is None else T
+    _check_T_is_there(T, n_epochs, in_memory)
+    if n_epochs < least:
+        raise ValueError(f"{needs}; the trajectory holds {n_epochs}.")
+    return T if T is not None else min(n_epochs, default or n_epochs)
+
+
+def _check_T_is_there(T: int | None, n_epochs: int, in_memory: bool) -> None:
     if T is not None and n_epochs < T:
         raise ValueError(
             f"T={T}, but the trajectory holds {n_epochs} epochs."
             + (" If its first axis is the epochs, pass axes='TNC'." if in_memory else "")
         )
-    if T is None and n_epochs < K:
-        raise ValueError(
-            f"K={K}, but the trajectory holds {n_epochs} epoch{'s' * (n_epochs != 1)}: no window of K epochs fits; "
-            "pass a smaller K, at least 3."
-        )
-    return n_epochs if T is None else T
+
+
+def random_generator(random_state: Any) -> np.random.Generator:
+    """NumPy's generator of a seed: None, an integer, a Generator or, as scikit-learn takes it, a RandomState.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `random_state` is none of these, or negative.
+    """
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(2**31, size=4))
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"random_state={random_state!r} seeds no generator; expected None, an integer of 0 or more, a Generator or "
+            "a RandomState."
+        ) from None
 
 
 def check_labels(y: Any, n_samples: int, n_classes: int | None, n_epochs: int | None = None) -> np.ndarray:

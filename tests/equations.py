@@ -52,6 +52,12 @@ def tdds(probs, y=None, *, T=None, K=10, beta=0.9, formulation="paper", loss="kl
     inner, root = {"paper": (False, False), "reference": (True, True), "datacull": (True, False)}[formulation]
     scores = []
     for i, sample in enumerate(probs):
+        if loss == "el2n":
+            norms = [error_norm(sample[t], y[i]) for t in range(T)]
+            scores.append(
+                moving_average(windowed_variance(norms, K + 1, root), beta)
+            )  # K norms in a window of K epochs
+            continue
         diffs = []
         for t in range(T - 1):
             if probs.ndim == 2:
@@ -74,9 +80,118 @@ def top(scores, pruning_rate):
 
 
 def arrange(values, index):
-    """Logs in arrival order, (n_epochs, n_rows, n_classes) and (n_epochs, n_rows), as (n_samples, n_epochs, n_classes)."""
+    """Logs in arrival order, (n_epochs, n_rows, n_classes), and `index`, (n_epochs, n_rows), samples first."""
     n_epochs, n_rows = index.shape
     arranged = np.empty((n_rows, n_epochs, values.shape[-1]), dtype=values.dtype)
     for t in range(n_epochs):
         arranged[index[t], t] = values[t]
     return arranged
+
+
+# ------------------------------------------------------------ the other methods: (n_samples, n_epochs, n_classes), y
+
+
+def error_norm(p, y):
+    return np.linalg.norm(p - np.eye(len(p))[y])
+
+
+def counted(probs, T, default=None):
+    """The epochs that count."""
+    probs = np.asarray(probs, dtype=np.float64)
+    return probs[:, : (default if T is None else T)]
+
+
+def entropy(probs, y=None, *, T=None):
+    return np.array([-sum(x * np.log(x) for x in sample[-1] if x > 0) for sample in counted(probs, T)])
+
+
+def least_confidence(probs, y=None, *, T=None):
+    return np.array([1 - max(sample[-1]) for sample in counted(probs, T)])
+
+
+def margin(probs, y=None, *, T=None):
+    ranked = [sorted([0.0, *sample[-1]]) for sample in counted(probs, T)]
+    return np.array([values[-1] - values[-2] for values in ranked])
+
+
+def loss(probs, y=None, *, T=None):
+    if np.ndim(probs) == 2:
+        return counted(probs, T)[:, -1]
+    return np.array([-np.log(sample[-1][c] + EPS) for sample, c in zip(counted(probs, T), y, strict=True)])
+
+
+def forgetting(probs, y, *, T=None):
+    counts = []
+    for sample, c in zip(counted(probs, T), y, strict=True):
+        right = [int(np.argmax(p)) == c for p in sample]
+        events = sum(right[t - 1] and not right[t] for t in range(1, len(right)))
+        counts.append(events if any(right) else len(right))
+    return np.array(counts, dtype=np.float64)
+
+
+def el2n(probs, y, *, T=None):
+    return np.array(
+        [np.mean([error_norm(p, c) for p in sample]) for sample, c in zip(counted(probs, T, 10), y, strict=True)]
+    )
+
+
+def aum(probs, y, *, T=None, margin_of="probs", floor=1e-300):
+    scores = []
+    for sample, c in zip(counted(probs, T), y, strict=True):
+        margins = []
+        for p in sample:
+            own, rival = p[c], max([0.0, *np.delete(p, c)])
+            if margin_of == "logits":
+                own, rival = np.log(max(own, floor)), np.log(max(rival, floor))
+            margins.append(own - rival)
+        scores.append(np.mean(margins))
+    return np.array(scores)
+
+
+def confidence(probs, y, *, T=None):
+    return np.array([np.mean(sample[:, c]) for sample, c in zip(counted(probs, T), y, strict=True)])
+
+
+def variability(probs, y, *, T=None):
+    return np.array([np.std(sample[:, c]) for sample, c in zip(counted(probs, T), y, strict=True)])
+
+
+def label_windows(sample, c, K):
+    """The probabilities of label `c` in every window of K consecutive epochs."""
+    return [sample[start : start + K, c] for start in range(len(sample) - K + 1)]
+
+
+def dyn_unc(probs, y, *, T=None, K=10):
+    return np.array(
+        [
+            np.mean([np.std(w, ddof=1) for w in label_windows(sample, c, K)])
+            for sample, c in zip(counted(probs, T), y, strict=True)
+        ]
+    )
+
+
+def dual(probs, y, *, T=None, K=10):
+    return np.array(
+        [
+            np.mean([np.std(w, ddof=1) * (1 - np.mean(w)) for w in label_windows(sample, c, K)])
+            for sample, c in zip(counted(probs, T, 30), y, strict=True)
+        ]
+    )
+
+
+def eva(probs, y, *, T=None):
+    probs = counted(probs, T)
+    norms = np.array([[error_norm(p, c) for p in sample] for sample, c in zip(probs, y, strict=True)])
+    T = norms.shape[1]
+    width = max(2, T // 20)
+    early, late = (norms[:, first : first + width].var(axis=1) for first in (0, T // 2))
+    return 0.5 * early / (early.sum() or 1) + 0.5 * late / (late.sum() or 1)
+
+
+def fill_smallest_first(sizes, total):
+    """The budget of each stratum: the smallest first, each its even share of what is left, or all that it has."""
+    budgets = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=lambda s: (sizes[s], s))
+    for position, s in enumerate(order):
+        budgets[s] = min(sizes[s], (total - sum(budgets)) // (len(order) - position))
+    return budgets

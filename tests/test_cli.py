@@ -239,3 +239,32 @@ def test_store_of_splits_asks_which(tmp_path):
     assert status == 1
     assert "holds the splits train, validation; say which, as run/train." in err
     assert run("info", "run/train", cwd=tmp_path)[0] == 0
+
+
+def test_several_methods_and_samplers(logs, tmp_path):
+    folder, probs, y = logs
+    arguments = ("--method", "el2n,aum,confidence", "--labels", folder.parent / "labels.npy")
+    status, out, err = run("score", folder, "-o", "s.h5", *arguments, cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "el2n: median" in out
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert {name: file["scores"][name].attrs["keeps"] for name in file["scores"]} == {
+            "el2n": "largest",
+            "aum": "smallest",
+            "confidence": "smallest",
+        }
+        np.testing.assert_allclose(file["scores/aum"][...], equations.aum(probs, y), rtol=1e-5)
+    assert run("select", "s.h5", "--method", "aum", "--keep", 9, "-o", "aum.csv", cwd=tmp_path)[0] == 0
+    rows = list(csv.DictReader((tmp_path / "aum.csv").read_text().splitlines()))
+    assert [int(row["indices"]) for row in rows] == sorted(np.argsort(equations.aum(probs, y), kind="stable")[:9])
+    for sampler in ("class_balanced", "stratified", "beta"):
+        command = ("select", "s.h5", "--method", "el2n", "--sampler", sampler, "--random-state", 0, "--keep", 9)
+        status, out, _ = run(*command, "-o", f"{sampler}.csv", cwd=tmp_path)
+        assert status == 0
+        assert f"by {sampler}" in out
+        assert len((tmp_path / f"{sampler}.csv").read_text().splitlines()) == 10
+    _, _, err = run("select", "s.h5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)
+    assert err.strip() == "tdds: Say --method: s.h5 holds aum, confidence, el2n."
+    assert run("score", folder, "-o", "t.h5", "--method", "entropy", cwd=tmp_path)[0] == 0
+    _, _, err = run("select", "t.h5", "--sampler", "stratified", "--keep", 9, "-o", "k.csv", cwd=tmp_path)
+    assert err.strip() == "tdds: --sampler stratified needs aum: t.h5 holds entropy."

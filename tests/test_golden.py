@@ -18,9 +18,7 @@ def test_golden(case, shared):
     scores = {name: tdds.score_trajectory(path, formulation=name, **options) for name in expected}
     for name in expected:
         np.testing.assert_allclose(scores[name], expected[name], rtol=1e-9)
-        np.testing.assert_allclose(
-            tdds.score_trajectory(probs, formulation=name, **options), expected[name], rtol=1e-9
-        )
+        np.testing.assert_allclose(tdds.score_trajectory(probs, formulation=name, **options), expected[name], rtol=1e-9)
     np.testing.assert_array_equal(np.argsort(scores["reference"], kind="stable"), mask)
     np.testing.assert_allclose(np.sort(scores["reference"]), sorted_scores, rtol=1e-3)
 

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdds.samplers import count_kept, importance_weights, top
+import tdds
+from tdds.samplers import (
+    SAMPLERS,
+    BetaDraw,
+    Stratified,
+    count_kept,
+    fill_smallest_first,
+    importance_weights,
+    preference,
+    top,
+)
+from tdds.scores import METHODS
 
 SCORES = np.array([0.5, 3.0, 1.0, 2.0, 1.0])
 
@@ -86,3 +97,180 @@ def test_unknown_weighting():
         match=r"^weighting='best' is not known; expected one of 'per_sample', 'root', 'batch_mean', 'none'\.$",
     ):
         importance_weights(SCORES, np.array([1]), "best")
+
+
+# -------------------------------------------------------------------------------------------------------- samplers
+
+RNG = np.random.default_rng
+#: Scores of every shape, the second score (AUM or the mean of p_y, both within [0, 1] here) and labels beside.
+DISTRIBUTIONS = {
+    "all equal": np.full(97, 0.3),
+    "all 0": np.zeros(97),
+    "heavy tail": RNG(0).pareto(0.2, size=97),
+    "one far off": np.append(np.zeros(96), 1e300),
+    "turned": -RNG(1).random(97),
+    "two values": np.repeat([0.0, 1.0], [90, 7]),
+    "fewer than strata": RNG(2).random(7),
+    "one": np.ones(1),
+    "a hair apart": 1 + np.arange(97) * np.finfo(float).eps,
+}
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_exactly_M(sampler, distribution):
+    scores = DISTRIBUTIONS[distribution]
+    n_samples = len(scores)
+    second, labels = RNG(3).random(n_samples), RNG(4).choice(4, size=n_samples, p=[0.7, 0.2, 0.1, 0])
+    for n_kept in range(1, n_samples + 1):
+        beside = {"second": second, "labels": labels, "random_state": n_kept}
+        kept = SAMPLERS[sampler]()(scores, n_kept, **beside)
+        assert len(kept) == n_kept
+        assert (np.diff(kept) > 0).all()
+        assert 0 <= kept[0] <= kept[-1] < n_samples
+        np.testing.assert_array_equal(kept, SAMPLERS[sampler]()(scores, n_kept, **beside))
+
+
+@pytest.mark.parametrize("sampler", ["random", "stratified", "beta"])
+def test_another_seed_draws_others(sampler):
+    scores, second = RNG(0).random(200), RNG(1).random(200)
+    one, other = (SAMPLERS[sampler]()(scores, 40, second=second, random_state=seed) for seed in (0, 1))
+    assert not np.array_equal(one, other)
+
+
+def test_class_balanced_quotas_sum_exactly_and_are_filled_from_the_top():
+    labels = np.repeat([0, 1, 2, 4], [50, 30, 13, 7])
+    scores = RNG(0).random(100)
+    for n_kept in range(1, 101):
+        kept = SAMPLERS["class_balanced"]()(scores, n_kept, labels=labels)
+        counts = np.bincount(labels[kept], minlength=5)
+        assert counts.sum() == n_kept
+        assert (np.abs(counts - np.array([50, 30, 13, 0, 7]) * n_kept / 100) < 1).all()
+        for c in (0, 1, 2, 4):
+            own = np.flatnonzero(labels == c)
+            np.testing.assert_array_equal(kept[labels[kept] == c], own[top(scores[own], counts[c])])
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.floats(0, 1))
+def test_strata_are_filled_as_in_equations(sizes, share):
+    total = int(share * sum(sizes))
+    budgets = fill_smallest_first(np.array(sizes), total)
+    assert budgets.tolist() == equations.fill_smallest_first(sizes, total)
+    assert budgets.sum() == total
+    assert (budgets <= sizes).all()
+
+
+def test_stratified_drops_the_hardest_first_and_covers_the_range():
+    scores, aum = np.arange(1000.0), np.arange(1000.0)[::-1]  # the highest-scored are the hardest
+    kept = Stratified(cutoff=0.3)(scores, 100, second=aum, random_state=0)
+    assert kept.max() < 700
+    assert np.bincount(Stratified().strata(scores[:700])[kept], minlength=50).tolist() == [2] * 50
+    # No more is dropped than leaves M.
+    np.testing.assert_array_equal(Stratified(cutoff=0.9)(scores, 600, second=aum, random_state=0), np.arange(600))
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "pruning_rate", "n_dropped"),
+    [("cifar10", 0.9, 300), ("cifar10", 0.89, 100), ("cifar10", 0.2, 0), ("cifar100", 0.5, 200), (0.29, 0.5, 290)],
+)
+def test_published_cutoffs(cutoff, pruning_rate, n_dropped):
+    assert Stratified(cutoff=cutoff).count_dropped(1000, count_kept(1000, pruning_rate)) == n_dropped
+
+
+def test_beta_draws_by_score_and_density():
+    """Each sample's share of many draws of one is its probability."""
+    scores, m = np.array([1.0, 2.0, 3.0, 0.0, 4.0]), np.array([0.2, 0.4, 0.6, 0.5, 0.9])
+    b = 15 * (1 - m.mean()) * (1 - (4 / 5) ** 4)
+    density = scores * m ** (16 - b - 1) * (1 - m) ** (b - 1)
+    drawn = [BetaDraw()(scores, 1, second=m, random_state=seed)[0] for seed in range(3000)]
+    np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 3000, density / density.sum(), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: Stratified(cutoff="svhn"), ValueError, r"^cutoff='svhn' is not known; expected one of 'cifar10', "),
+        (lambda: Stratified(cutoff=1.0), ValueError, r"^cutoff=1.0 is out of range; expected 0 <= cutoff < 1\.$"),
+        (lambda: Stratified(n_strata=0), ValueError, r"^n_strata=0 is too small; expected n_strata >= 1\.$"),
+        (lambda: BetaDraw(c=-1), ValueError, r"^c=-1.0 is out of range"),
+    ],
+)
+def test_samplers_refuse(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+# ------------------------------------------------------------------------------------------------- CoresetSelector
+
+
+def trajectory(n_samples=120, n_epochs=12):
+    probs = RNG(0).dirichlet(np.ones(5), size=(n_samples, n_epochs))
+    return probs, RNG(1).integers(5, size=n_samples)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_any_method_with_any_sampler(method, sampler):
+    probs, y = trajectory()
+    selector = tdds.CoresetSelector(method, sampler, 0.7, K=4, random_state=0).fit(probs, y)
+    assert len(selector.sample_indices_) == len(selector.transform(y)) == 36
+    np.testing.assert_array_equal(selector.scores_, tdds.score_trajectory(probs, y, method=method, K=4, random_state=0))
+    assert selector.sample_weight_.mean() == pytest.approx(1)
+    keeps = METHODS[method].keeps
+    expected = importance_weights(preference(selector.scores_, keeps), selector.sample_indices_)
+    np.testing.assert_array_equal(selector.sample_weight_, expected)
+    if sampler == "top":
+        beyond = selector.scores_[~selector.support_]
+        assert (beyond <= selector.threshold_).all() if keeps == "largest" else (beyond >= selector.threshold_).all()
+
+
+def test_the_selectors_are_one():
+    probs, y = trajectory()
+    one, other = (
+        tdds.TDDSSelector(8, 4, 0.5, 0.6).fit(probs),
+        tdds.CoresetSelector(T=8, K=4, beta=0.5, pruning_rate=0.6),
+    )
+    np.testing.assert_array_equal(one.sample_weight_, other.fit(probs).sample_weight_)
+    np.testing.assert_array_equal(one.sample_indices_, other.sample_indices_)
+    assert not hasattr(other, "partial_fit")
+    online = tdds.TDDSSelector(K=4, loss="el2n")
+    for t in range(12):
+        online.partial_fit(probs[:, t], y)
+    np.testing.assert_allclose(online.scores_, online.fit(probs, y).scores_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["array", "stream"])
+def test_the_draw_of_dual_looks_at_the_epochs_of_dual(form):
+    probs, y = trajectory(n_epochs=40)
+    spoilt = probs.copy()
+    spoilt[:, 30:] = np.nan
+    source = spoilt if form == "array" else iter(spoilt.swapaxes(0, 1))
+    kept = tdds.CoresetSelector("dual", "beta", random_state=0).fit(source, y).sample_indices_
+    m = tdds.score_trajectory(probs[:, :30], y, method="confidence")
+    scores = tdds.score_trajectory(probs, y, method="dual")
+    np.testing.assert_array_equal(kept, BetaDraw()(scores, 60, second=m, random_state=0))
+
+
+def test_a_sampler_as_an_object():
+    probs, y = trajectory()
+    kept = tdds.CoresetSelector("el2n", Stratified(cutoff=0.2), random_state=0).fit(probs, y).sample_indices_
+    second, scores = (tdds.score_trajectory(probs, y, method=method) for method in ("aum", "el2n"))
+    np.testing.assert_array_equal(kept, Stratified(cutoff=0.2)(scores, 60, second=second, random_state=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"method": "best"}, "The 'method' parameter of CoresetSelector must be a str among"),
+        ({"sampler": "best"}, "The 'sampler' parameter of CoresetSelector must be a str among"),
+        ({"method": "entropy", "sampler": "class_balanced"}, r"^sampler='class_balanced' needs labels; pass y, one"),
+        (
+            {"method": "entropy", "sampler": "stratified"},
+            r"^The sampler's aum needs labels with these parameters; pass y",
+        ),
+        ({"method": "el2n"}, r"^el2n needs labels with these parameters; pass y, one integer a sample\.$"),
+    ],
+)
+def test_coreset_selector_refuses(options, text):
+    with pytest.raises(ValueError, match=text):
+        tdds.CoresetSelector(**options).fit(trajectory()[0])

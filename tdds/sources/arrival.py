@@ -2,6 +2,7 @@
 
 import os
 import re
+import zipfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,6 +182,8 @@ class NpzTrajectory(ArrivalTrajectory):
 
     def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
         super().__init__(missing=missing)
+        if not zipfile.is_zipfile(path):
+            raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
         with file_errors(path), np.load(path, allow_pickle=False) as file:
             held = [name for name in KINDS[:3] if name in file]
             if len(held) != 1 or "index" not in file:

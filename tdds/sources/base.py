@@ -146,6 +146,10 @@ def decode(values: np.ndarray, dtype: str) -> np.ndarray:
 def check_not_empty(trajectory: Trajectory) -> None:
     for axis in ("n_samples", "n_epochs", "n_classes"):
         if getattr(trajectory, axis) == 0:
+            shape = (trajectory.n_samples, trajectory.n_epochs, trajectory.n_classes)[
+                : 2 + (trajectory.n_classes is not None)
+            ]
+            unit = "sample(s)" if axis == "n_samples" else "feature(s)"
             raise TrajectoryError(
-                f"Found a trajectory with 0 {axis[2:]} ({trajectory!r}) while a minimum of 1 is required."
+                f"{trajectory!r} has no {axis[2:]}: 0 {unit} (shape={shape}) while a minimum of 1 is required."
             )

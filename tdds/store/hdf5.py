@@ -36,7 +36,8 @@ class NewFile:
 
     HDF5 writes through this object and never sees a failure: after one failed flush (disk full) it cannot close the
     file and crashes the process at exit (measured with HDF5 2.0: SIGSEGV). So the first error is kept, what follows
-    is dropped, and `check` raises. A forked child that inherits the object writes nothing for the same reason.
+    is dropped, and `check` raises. A forked child that inherits the object writes nothing for the same reason, and
+    moves no file offset, which it shares with its parent: the position is kept here.
     """
 
     def __init__(self, path: Path, temporary_stem: str):
@@ -44,45 +45,52 @@ class NewFile:
         self.error: OSError | None = None
         self._pid = os.getpid()
         self._temp = path.with_name(f".{temporary_stem}.{uuid.uuid4().hex}.tmp")
-        self._raw = open(self._temp, "x+b", buffering=0)  # noqa: SIM115 (closed by publish or discard)
+        self._position = 0
+        try:
+            self._raw = open(self._temp, "x+b", buffering=0)  # noqa: SIM115 (closed by publish or discard)
+        except OSError as error:  # the name that the user knows
+            raise OSError(error.errno, error.strerror, str(path)) from None
         self.h5 = h5py.File(self, "w", driver="fileobj", libver=("v110", "v110"))
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._raw.seek(offset, whence)
+        base = (0, self._position, os.fstat(self._raw.fileno()).st_size)[whence]
+        self._position = base + offset
+        return self._position
 
     def tell(self) -> int:
-        return self._raw.tell()
+        return self._position
 
-    def read(self, size: int = -1) -> bytes:
-        return self._raw.read(size) or b""
-
-    def readinto(self, buffer: Any) -> int | None:
-        return self._raw.readinto(buffer)
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._raw.fileno(), size, self._position)
+        self._position += len(data)
+        return data
 
     def write(self, data: Any) -> int:
-        view = memoryview(data)
-        with self._kept_error():
-            while view:
-                view = view[self._raw.write(view) :]
+        self._attempt(self._write_all, memoryview(data))
         return len(data)
 
+    def _write_all(self, view: memoryview) -> None:
+        while view:
+            written = os.pwrite(self._raw.fileno(), view, self._position)
+            self._position += written
+            view = view[written:]
+
     def truncate(self, size: int) -> int:
-        with self._kept_error():
-            self._raw.truncate(size)
+        self._attempt(self._raw.truncate, size)
         return size
 
     def flush(self) -> None:
         """Do nothing: `publish` syncs once."""
 
-    @contextmanager
-    def _kept_error(self) -> Iterator[None]:
-        try:
-            self.check()
-            if os.getpid() != self._pid:
-                raise OSError(errno.EPERM, "this file is being written by another process, from which this one forked")
-            yield
-        except OSError as error:
-            self.error = self.error or error
+    def _attempt(self, action: Callable[..., object], *arguments: Any) -> None:
+        """Act, or keep the first error; after one, do nothing."""
+        if self.error is None and os.getpid() != self._pid:
+            self.error = OSError(errno.EPERM, "this file is being written by the process from which this one forked")
+        if self.error is None:
+            try:
+                action(*arguments)
+            except OSError as error:
+                self.error = error
 
     def check(self) -> None:
         if self.error is not None:
@@ -90,9 +98,9 @@ class NewFile:
 
     def publish(self, rename: Callable[[Path, Path], None] = os.replace) -> None:
         self.h5.close()
+        self._attempt(os.fsync, self._raw.fileno())
+        self._attempt(self._raw.close)
         self.check()
-        os.fsync(self._raw.fileno())
-        self._raw.close()
         rename(self._temp, self.path)
         sync_folder(self.path.parent)
 
@@ -162,9 +170,24 @@ def attribute(node: Any, name: str, expected: type) -> Any:
     value = node.attrs[name]
     if isinstance(value, np.integer):
         value = int(value)
+    elif isinstance(value, bytes):
+        value = value.decode()
     if not isinstance(value, expected):
         raise TrajectoryError(f"{node.file.filename}: attribute {name!r} is {value!r}, expected {expected.__name__}")
     return value
+
+
+def write_attributes(node: Any, **values: Any) -> None:
+    """Write attributes, text of fixed length.
+
+    HDF5 keeps text of variable length in a heap without checksums, and hangs on some damaged ones (measured with 2.0).
+    """
+    for name, value in values.items():
+        if isinstance(value, str):
+            text = value.encode(errors="backslashreplace")
+            node.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+        else:
+            node.attrs[name] = value
 
 
 def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
@@ -196,6 +219,19 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
     return file[name]
 
 
+def read_names(file: h5py.File, name: str) -> np.ndarray:
+    """Read "labels" or "ids" and hold them against their checksum, where there is one."""
+    dataset = own_dataset(file, name, "<i8" if name == "labels" else None)
+    values = read_ids(dataset)
+    if "crc32" in dataset.attrs and attribute(dataset, "crc32", int) != _names_crc32(values):
+        raise TrajectoryError(f"{file.filename}: the checksum of {name!r} does not hold: the file is damaged")
+    return values
+
+
+def _names_crc32(values: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(values, "<i8") if values.dtype.kind != "O" else "\0".join(values).encode())
+
+
 def read_ids(dataset: h5py.Dataset) -> np.ndarray:
     """Read sample ids: int64, or an object array of str."""
     return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
@@ -211,8 +247,11 @@ def check_format(file: h5py.File, expected: str) -> int:
 
 
 def write_names(file: h5py.File, labels: Any, ids: Any) -> None:
-    if labels is not None:
-        file.create_dataset("labels", data=labels, dtype="<i8")
-    if ids is not None:
-        text = ids.dtype.kind == "O"
-        file.create_dataset("ids", data=ids, dtype=h5py.string_dtype() if text else "<i8")
+    for name, values in (("labels", labels), ("ids", ids)):
+        if values is not None:
+            stored = values
+            if values.dtype.kind == "O":  # text of fixed length, as for attributes
+                encoded = [value.encode() for value in values]
+                stored = np.array(encoded, h5py.string_dtype("utf-8", max(1, *map(len, encoded))))
+            dataset = file.create_dataset(name, data=stored)
+            write_attributes(dataset, crc32=np.uint32(_names_crc32(values)))

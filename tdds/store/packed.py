@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tdds._version import __version__
-from tdds.store.hdf5 import FORMAT_VERSION, PACKED_FORMAT, NewFile, write_names
+from tdds.store.hdf5 import FORMAT_VERSION, PACKED_FORMAT, NewFile, write_attributes, write_names
 from tdds.store.values import STORED, dtype_name, encode
 
 _CHUNK_BYTES = 1 << 20
@@ -44,6 +44,8 @@ def pack(
 
     Raises
     ------
+    ValueError
+        When the number of epochs is not known.
     FileExistsError
         When `path` is there and `overwrite` is False.
     TrajectoryError
@@ -54,6 +56,8 @@ def pack(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True, or another path.")
+    if trajectory.n_epochs is None:
+        raise ValueError(f"{trajectory!r} does not know its number of epochs; pack an array or a file.")
     stored = dtype_name(dtype or trajectory.dtype)
     row = (trajectory.n_epochs,) if trajectory.n_classes is None else (trajectory.n_epochs, trajectory.n_classes)
     shape = (trajectory.n_samples, *row)
@@ -65,7 +69,7 @@ def pack(
     new = NewFile(path, path.stem)
     try:
         values = new.h5.create_dataset("values", shape, STORED[stored], chunks=(chunk_rows, *row))
-        values.attrs.update(axes="NTC"[: len(shape)], kind=trajectory.kind, dtype=stored)
+        write_attributes(values, axes="NTC"[: len(shape)], kind=trajectory.kind, dtype=stored)
         crc32 = []
         with trajectory.reader() as read:
             for start in range(0, shape[0], block_rows):
@@ -81,7 +85,8 @@ def pack(
                 progress(len(block))
         new.h5.create_dataset("crc32", data=np.array(crc32, "<u4"))
         write_names(new.h5, trajectory.labels, trajectory.ids)
-        new.h5.attrs.update(
+        write_attributes(
+            new.h5,
             format=PACKED_FORMAT,
             format_version=FORMAT_VERSION,
             run_id=uuid.uuid4().hex,

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tdds.store.hdf5 import FORMAT, PACKED_FORMAT, attribute, check_format, open_file, opened, own_dataset, read_ids
+from tdds.store.hdf5 import FORMAT, PACKED_FORMAT, attribute, check_format, open_file, opened, own_dataset, read_names
 from tdds.store.values import RANGES, STORED
 from tdds.validation import TrajectoryError
 
@@ -76,8 +76,8 @@ def is_packed(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a file that `pack` has written."""
     try:
         with open_file(path) as file:
-            return file.attrs.get("format") == PACKED_FORMAT
-    except (OSError, RuntimeError, ValueError):
+            return attribute(file, "format", str) == PACKED_FORMAT
+    except (OSError, RuntimeError, ValueError, KeyError):
         return False
 
 
@@ -126,9 +126,7 @@ def _header(path: Path, file: h5py.File, version: int, **fields: Any) -> StoreHe
     losses = fields["kind"] == "losses"
     if not known or losses != (fields["n_classes"] is None) or min(fields["n_samples"], fields["n_parts"]) < 1:
         raise TrajectoryError(f"{file.filename}: the header contradicts itself or names what is unknown here: {fields}")
-    fields["labels"] = own_dataset(file, "labels", "<i8")[()] if "labels" in file else None
-    if "ids" in file:
-        fields["ids"] = read_ids(own_dataset(file, "ids"))
+    fields |= {name: read_names(file, name) for name in ("labels", "ids") if name in file}
     run_id, created_by = attribute(file, "run_id", str), attribute(file, "created_by", str)
     return StoreHeader(path, run_id=run_id, created_by=created_by, format_version=version, **fields)
 
@@ -147,7 +145,7 @@ def scan_shards(header: StoreHeader) -> tuple[list[set[int]], list[Path]]:
             epoch, part, n_parts = (
                 int(group or default) for group, default in zip(match.groups(), (0, 0, 1), strict=True)
             )
-            if n_parts == header.n_parts and part < n_parts:
+            if part < n_parts and entry == shard_path(header.path, epoch, part, header.n_parts):
                 epochs[part].add(epoch)
             else:
                 strangers.append(entry)

@@ -108,7 +108,7 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
                         shard.read(start, start + shard.chunk_rows)
                     counts += np.bincount(shard.index, minlength=header.n_samples)
                     found.n_rows += shard.n_rows
-            except TrajectoryError as error:
+            except (TrajectoryError, FileNotFoundError) as error:
                 found.problems.append(str(error))
         if growing and any(epoch not in own for own in parts):
             continue
@@ -127,7 +127,7 @@ def _verify_packed(header: reader.StoreHeader) -> VerifyReport:
         with opened(header.path) as file:
             attribute(file, "run_id", str)
             values, crc32 = own_dataset(file, "values", STORED[header.dtype]), own_dataset(file, "crc32", "<u4")[()]
-            chunk_rows = values.chunks[0]
+            chunk_rows = (values.chunks or (header.n_samples,))[0]
             if len(crc32) != -(-header.n_samples // chunk_rows):
                 raise TrajectoryError(f"{header.path}: {len(crc32)} checksums do not cover {header.n_samples} samples")
             for start in range(0, header.n_samples, chunk_rows):

@@ -18,7 +18,16 @@ import numpy as np
 
 from tdds._version import __version__
 from tdds.store import reader
-from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, NewFile, RowAppender, chunk_rows_of, sync_folder, write_names
+from tdds.store.hdf5 import (
+    FORMAT,
+    FORMAT_VERSION,
+    NewFile,
+    RowAppender,
+    chunk_rows_of,
+    sync_folder,
+    write_attributes,
+    write_names,
+)
 from tdds.store.reader import HEADER_NAME, StoreHeader
 from tdds.store.values import RANGES, STORED, dtype_name, encode
 from tdds.validation import TrajectoryError, check_choice, check_ids, check_integer, check_labels
@@ -199,10 +208,11 @@ class TrajectoryWriter:
         with self._fatal_to_epoch():
             for rows in (self._values, self._index):
                 rows.flush()
-            self._index.dataset.attrs["crc32"] = np.uint32(self._index_crc32)
+            write_attributes(self._index.dataset, crc32=np.uint32(self._index_crc32))
             self._file.h5.create_dataset("crc32", data=np.array(self._values.crc32, "<u4"))
             header = self._header
-            self._file.h5.attrs.update(
+            write_attributes(
+                self._file.h5,
                 format=FORMAT,
                 format_version=FORMAT_VERSION,
                 run_id=header.run_id,
@@ -331,15 +341,16 @@ class TrajectoryWriter:
 
 def _create_or_read_header(wanted: StoreHeader, part: int) -> StoreHeader:
     """The header of the store: ours where there was none, else the one there, checked to agree."""
+    new_folders = [folder for folder in (wanted.path, *wanted.path.parents) if not folder.exists()]
     wanted.path.mkdir(parents=True, exist_ok=True)
-    sync_folder(wanted.path.parent)
+    for folder in new_folders or [wanted.path]:
+        sync_folder(folder.parent)
     if not reader.is_store(wanted.path):
         new = NewFile(wanted.path / HEADER_NAME, f"store.part-{part}-of-{wanted.n_parts}")
         try:
-            new.h5.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
-            for name in ("run_id", "n_samples", "n_classes", "kind", "dtype", "n_parts", "created_by"):
-                if getattr(wanted, name) is not None:
-                    new.h5.attrs[name] = getattr(wanted, name)
+            named = ("run_id", "n_samples", "n_classes", "kind", "dtype", "n_parts", "created_by")
+            known = {name: getattr(wanted, name) for name in named if getattr(wanted, name) is not None}
+            write_attributes(new.h5, format=FORMAT, format_version=FORMAT_VERSION, **known)
             write_names(new.h5, wanted.labels, wanted.ids)
             new.publish(_link)
         except FileExistsError:

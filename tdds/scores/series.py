@@ -1,0 +1,171 @@
+"""What is read of a trajectory: one number a sample at each epoch, or between each epoch and the next."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from tdds import kernels
+
+
+class Series(Protocol):
+    """Numbers of every sample along the epochs; hashable, so that equal series are computed once."""
+
+    needs_probs: ClassVar[bool]
+    needs_labels: ClassVar[bool]
+    between_epochs: ClassVar[bool]
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """From (n_samples, n_epochs, n_classes) probabilities, or losses, to float64 numbers.
+
+        (n_samples, n_epochs), or (n_samples, n_epochs - 1) where the series lies between epochs.
+        """
+
+
+@dataclass(frozen=True)
+class KLDifferences:
+    """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}); `inner_magnitude`: each term's absolute value."""
+
+    inner_magnitude: bool = False
+    needs_probs: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+    between_epochs: ClassVar[bool] = True
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty((values.shape[0], values.shape[1] - 1))
+        kernels.kl_differences(values, self.inner_magnitude, out)
+        return out
+
+
+@dataclass(frozen=True)
+class CEDifferences:
+    """Eq. 9: dl_t = log(p_{t+1,y} / p_{t,y})."""
+
+    needs_probs: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+    between_epochs: ClassVar[bool] = True
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty((values.shape[0], values.shape[1] - 1))
+        kernels.ce_differences(values, labels, out)
+        return out
+
+
+@dataclass(frozen=True)
+class LossDifferences:
+    """dl_t = l_{t+1} - l_t of logged per-sample losses."""
+
+    needs_probs: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+    between_epochs: ClassVar[bool] = True
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        return np.subtract(values[:, 1:], values[:, :-1], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """l_t as logged."""
+
+    needs_probs: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+    between_epochs: ClassVar[bool] = False
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        return values.astype(np.float64)
+
+
+class _OfLabels:
+    """One number an epoch, from the probabilities and the label."""
+
+    needs_probs: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+    between_epochs: ClassVar[bool] = False
+
+
+class _OfProbs(_OfLabels):
+    """One number an epoch, from the probabilities alone."""
+
+    needs_labels: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class TargetProbability(_OfLabels):
+    """p_{t,y}."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.label_probabilities(values, labels, out)
+        return out
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_OfLabels):
+    """l_t = -log(p_{t,y} + eps), eps = 1e-8."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        return -np.log(TargetProbability()(values, labels) + kernels.EPS)
+
+
+@dataclass(frozen=True)
+class ErrorNorm(_OfLabels):
+    """e_t = sqrt(sum_c (p_{t,c} - onehot(y)_c)^2)."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.error_norms(values, labels, out)
+        return out
+
+
+@dataclass(frozen=True)
+class Margin(_OfLabels):
+    """p_{t,y} - max_{c != y} p_{t,c}; `of_logits`: log p_{t,y} - log max_{c != y} p_{t,c}, with p >= `floor`."""
+
+    of_logits: bool = False
+    floor: float = sys.float_info.min
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.margins(values, labels, self.of_logits, self.floor, out)
+        return out
+
+
+@dataclass(frozen=True)
+class Correct(_OfLabels):
+    """1 where argmax_c p_{t,c} = y, else 0; a tie goes to the lowest class."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.correct(values, labels, out)
+        return out
+
+
+@dataclass(frozen=True)
+class Entropy(_OfProbs):
+    """-sum_c p_{t,c} log p_{t,c}, where 0 log 0 = 0."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.entropies(values, out)
+        return out
+
+
+@dataclass(frozen=True)
+class TopMargin(_OfProbs):
+    """The largest p_{t,c} less the second largest."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        out = np.empty(values.shape[:2])
+        kernels.top_margins(values, out)
+        return out
+
+
+@dataclass(frozen=True)
+class MaxProbability(_OfProbs):
+    """max_c p_{t,c}."""
+
+    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        return values.max(axis=2).astype(np.float64)
