@@ -108,11 +108,12 @@ def score(
     given |= {"margin_of": margin_of, "random_state": random_state}
     chosen: dict[str, Any] = {name.strip(): make_score(name.strip(), **given) for name in method.split(",")}
     scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal)
+    n_read = max(one.check(trajectory.n_epochs) or 1 for one in chosen.values())
     table = ScoreTable(
         scores=scores,
         keeps={name: one.keeps for name, one in chosen.items()},
         parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
-        source=describe(trajectory) | {"fingerprint": trajectory.fingerprint()},
+        source=describe(trajectory) | {"fingerprint": trajectory.fingerprint(n_read)},
         labels=trajectory.labels,
         ids=trajectory.ids,
     )

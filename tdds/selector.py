@@ -327,6 +327,8 @@ class TDDSSelector(_Selector):
             A parameter is out of range, or labels are needed.
         """
         self._validate_params()
+        if np.ndim(epoch_probs):
+            count_kept(len(epoch_probs), self.pruning_rate, self.n_select)
         online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
         online.update(epoch_probs, y)
         self._online = online

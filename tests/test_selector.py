@@ -391,3 +391,10 @@ EXPECTED_FAILURES = {
 @parametrize_with_checks([TDDSSelector(K=3)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
 def test_scikit_learn(estimator, check):
     check(estimator)
+
+
+def test_partial_fit_checks_the_count_before_it_takes_an_epoch():
+    selector = TDDSSelector(K=3, n_select=11)
+    with pytest.raises(ValueError, match="n_select=11, but there are 10 samples"):
+        selector.partial_fit(np.full((10, 2), 0.5))
+    assert getattr(selector, "_online", None) is None

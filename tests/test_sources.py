@@ -280,3 +280,30 @@ def test_h5py_dataset_of_losses_by_axes(tmp_path):
         trajectory = tdds.open_trajectory(dataset, axes="TN")
         np.testing.assert_array_equal(read_all(trajectory), losses)
         assert trajectory.kind == "losses"
+
+
+def test_an_open_dataset_says_its_axes_and_kind(tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    name, dataset = checks.write_hdf5(tmp_path / "a.h5", values, "TNC", {"axes": "TNC", "kind": "logits"}).split("::")
+    with h5py.File(name) as file:
+        trajectory = tdds.open_trajectory(file[dataset])
+        assert (trajectory.kind, trajectory.n_samples) == ("logits", SHAPE[0])
+        np.testing.assert_array_equal(read_all(trajectory), values)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "h5"])
+def test_whole_numbers_in_a_file_are_read_as_floats(tmp_path, suffix):
+    values = np.eye(4, dtype=np.int64)[np.random.default_rng(0).integers(4, size=(20, 6))]
+    if suffix == "npy":
+        source = checks.write_npy(tmp_path / "a.npy", values)
+    else:
+        source = checks.write_hdf5(tmp_path / "a.h5", values, "NTC", {"axes": "NTC"})
+    np.testing.assert_allclose(tdds.score_trajectory(source, K=4), equations.tdds(values, K=4), rtol=1e-9)
+
+
+def test_fingerprint_reads_only_the_epochs_that_count():
+    values, _ = checks.logged("probs", SHAPE)
+    changed = values.copy()
+    changed[:, 6:] = np.nan
+    one, other = (tdds.open_trajectory(held) for held in (values, changed))
+    assert one.fingerprint(6) == other.fingerprint(6) != one.fingerprint()

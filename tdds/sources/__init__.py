@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 
 from tdds import store
-from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, dataset_names
+from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, attribute_text, dataset_names
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory
 from tdds.sources.base import Read, Trajectory, as_array
 from tdds.sources.stream import EpochStream
@@ -97,6 +97,9 @@ def open_trajectory(
         trajectory = _open_path(os.fspath(source), axes, kind, missing)
     elif isinstance(source, Iterator) or _is_list_of_epochs(source):
         trajectory = EpochStream(source, kind=kind)
+    elif isinstance(source, h5py.Dataset):
+        said = {name: attribute_text(source, name) for name in ("axes", "kind")}
+        trajectory = ArrayTrajectory(source, axes=axes or said["axes"], kind=kind or said["kind"], name=source.name)
     else:
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
     if labels is not None:

@@ -97,7 +97,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 )
             values = file[dataset]
             store.check_local(values, path)
-            axes = axes or _said(values, "axes")
+            axes = axes or attribute_text(values, "axes")
             if axes is None:
                 raise TrajectoryError(
                     f"{path}::{dataset} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'."
@@ -105,8 +105,10 @@ class HDF5Trajectory(ArrayTrajectory):
             super().__init__(
                 values,
                 axes=axes,
-                kind=kind or _said(values, "kind"),
-                dtype="bfloat16" if values.dtype == np.uint16 and _said(values, "dtype") == "bfloat16" else None,
+                kind=kind or attribute_text(values, "kind"),
+                dtype="bfloat16"
+                if values.dtype == np.uint16 and attribute_text(values, "dtype") == "bfloat16"
+                else None,
                 name=f"{path}::{dataset}",
             )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
@@ -132,7 +134,7 @@ class HDF5Trajectory(ArrayTrajectory):
             yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
 
 
-def _said(values: h5py.Dataset, name: str) -> str | None:
+def attribute_text(values: h5py.Dataset, name: str) -> str | None:
     """An attribute that is text, which HDF5 may hold as bytes of fixed length."""
     held = values.attrs.get(name)
     return held.decode() if isinstance(held, bytes) else held

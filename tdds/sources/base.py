@@ -62,9 +62,9 @@ class Trajectory(ABC):
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
 
-    def fingerprint(self) -> str:
-        """Short hash of the shape, the kind and the values of eight samples, spread over the data."""
-        shape = (self.n_samples, self.n_epochs, self.n_classes)
+    def fingerprint(self, n_epochs: int | None = None) -> str:
+        """Short hash of the shape, the kind and the first `n_epochs` of eight samples, spread over the data."""
+        shape = (self.n_samples, n_epochs or self.n_epochs, self.n_classes)
         digest = hashlib.sha256(f"{shape} {self.kind} {self.dtype}".encode())
         values = np.empty((1, *(size for size in shape[1:] if size is not None)))
         with self.reader() as read:
@@ -130,7 +130,8 @@ def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:
 
 
 def float_name(dtype: Any) -> str:
-    name = np.dtype(dtype).name
+    """NumPy's name of `dtype`; whole numbers and truth values are read as float64."""
+    name = "float64" if np.dtype(dtype).kind in "biu" else np.dtype(dtype).name
     if name not in ("float16", "bfloat16", "float32", "float64", "longdouble", "float128"):
         raise TypeError(f"A trajectory holds float16, bfloat16, float32 or float64; got {name}.")
     return name
