@@ -2,8 +2,9 @@
 
     python benchmarks/authors_layout.py
 
-Each side is a process of its own, in turn, from the same files. The NumPy side does what the published script does: it
-loads every epoch, puts the rows in order, and computes logarithms and differences anew for every window.
+Each side is a process of its own, in turn, from the same files. The NumPy side is the equations written down: it loads
+every epoch, puts the rows in order, and computes probabilities, logarithms and differences anew for every window, as
+the published script does.
 """
 
 from __future__ import annotations
@@ -34,8 +35,7 @@ def per_window(folder: Path) -> np.ndarray:
     for start in range(N_EPOCHS - K + 1):
         probs = np.exp(arranged[start : start + K] - arranged[start : start + K].max(axis=2, keepdims=True))
         probs /= probs.sum(axis=2, keepdims=True)
-        logs = np.log(probs + 1e-8)
-        diffs = np.abs(probs[1:] * (logs[1:] - logs[:-1])).sum(axis=2)
+        diffs = np.abs(probs[1:] * (np.log(probs[1:] + 1e-8) - np.log(probs[:-1] + 1e-8))).sum(axis=2)
         variance = np.sqrt(((diffs - diffs.mean(axis=0)) ** 2).sum(axis=0))
         average = BETA * variance + (1 - BETA) * average
     return average

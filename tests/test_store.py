@@ -746,7 +746,8 @@ def launch(path, n_parts, number, kill_after):
         for part in range(n_parts)
     ]
     for child in children:
-        assert child.stdout.readline() == "up\n"
+        if child.stdout.readline() != "up\n":
+            pytest.fail(child.communicate()[1])
     for child in random.sample(children, n_parts):
         if kill_after is not None:
             time.sleep(kill_after())
@@ -879,8 +880,7 @@ def test_processes_race_for_the_header(tmp_path):
         start = float(sys.stdin.readline())
         found = []
         for i in range(20):
-            while time.time() < start + 0.02 * i:
-                pass
+            time.sleep(max(0, start + 0.02 * i - time.time()))  # no busy wait: four of them share few cores
             found.append(TrajectoryWriter(f"{sys.argv[1]}/{i}", 50, 3, part=int(sys.argv[2]), n_parts=4).run_id)
         print(json.dumps(found))
         """
@@ -890,7 +890,10 @@ def test_processes_race_for_the_header(tmp_path):
     for process in processes:
         assert process.stdout.readline() == "up\n"
     start = time.time() + 0.05
-    done = [process.communicate(f"{start}\n") for process in processes]
+    for process in processes:
+        process.stdin.write(f"{start}\n")
+        process.stdin.flush()
+    done = [process.communicate() for process in processes]
     assert [err for _, err in done] == [""] * 4
     for i, found in enumerate(zip(*(json.loads(out) for out, _ in done), strict=True)):
         assert set(found) == {store.read_header(tmp_path / str(i)).run_id}
@@ -982,3 +985,16 @@ def test_memory_of_a_writer_stays_flat(tmp_path):
     sizes = [(tmp_path / f"epoch-0000{epoch}.h5").stat().st_size for epoch in (1, 2)]
     assert [size // 10**6 for size in sizes] == [200, 200]
     assert max(grown) < 16, grown
+
+
+def test_a_refused_resume_removes_nothing(tmp_path):
+    with TrajectoryWriter(tmp_path, 4, 2) as writer:
+        for _ in range(5):
+            writer.write(None, np.full((4, 2), 0.5))
+            writer.end_epoch()
+    damaged = tmp_path / "epoch-00001.h5"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    held = sorted(tmp_path.iterdir())
+    with pytest.raises(TrajectoryError, match=r"epoch-00001\.h5"):
+        TrajectoryWriter(tmp_path, 4, 2, resume=True, keep_epochs=2)
+    assert sorted(tmp_path.iterdir()) == held

@@ -404,13 +404,14 @@ def _prepare(header: StoreHeader, part: int, resume: bool, keep_epochs: int | No
     keep = whole if keep_epochs is None else check_integer("keep_epochs", keep_epochs, 0)
     if keep > whole:
         raise ValueError(f"keep_epochs={keep}, but {header.path} holds only {whole} whole epochs.")
+    if keep:  # nothing is removed where the epoch to go on from is damaged
+        with reader.open_shard(reader.shard_path(header.path, keep - 1, part, header.n_parts), header):
+            pass
     _remove_temporaries(header, part)
     for epoch in sorted(own, reverse=True):
         if epoch >= keep:
             reader.shard_path(header.path, epoch, part, header.n_parts).unlink()
-    if keep:
-        with reader.open_shard(reader.shard_path(header.path, keep - 1, part, header.n_parts), header):
-            sync_folder(header.path)
+    sync_folder(header.path)
     return keep
 
 
