@@ -832,7 +832,7 @@ def test_an_epoch_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path
 
     monkeypatch.setattr(os, "fsync", recorded)
     writer = TrajectoryWriter(tmp_path / "a" / "b", 4, 2)
-    assert calls == [(name, False) for name in ("a", ".", "a/b/.store.part-0-of-1.*.tmp", "a/b")]
+    assert calls == [(name, False) for name in ("a", ".", "a/b/.store.part-0-of-1.*.tmp", "a/b", "a/b")]
     calls.clear()
     fill(writer, 1, np.full((4, 1, 2), 0.5))
     assert calls == [("a/b/.epoch-00000.*.tmp", False), ("a/b", True)]
