@@ -104,8 +104,9 @@ def score(
         "formulation": formulation,
         "loss": loss,
         "magnitude": not signed,
+        "margin_of": margin_of,
+        "random_state": random_state,
     }
-    given |= {"margin_of": margin_of, "random_state": random_state}
     chosen: dict[str, Any] = {name.strip(): make_score(name.strip(), **given) for name in method.split(",")}
     scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal)
     n_read = max(one.check(trajectory.n_epochs) or 1 for one in chosen.values())
@@ -167,7 +168,7 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """Keep the samples with the best scores, with the weights to train them with."""
-    from tdds.samplers import SAMPLERS, count_kept, importance_weights, preference
+    from tdds.samplers import SAMPLERS, count_kept, draw_coreset
     from tdds.tables import ScoreTable, selection_writer, write_selection
 
     check_output(output, force)
@@ -180,27 +181,26 @@ def select(
     second = chosen.second and _column(table, scores, chosen.second, f"--sampler {sampler} needs {chosen.second}")
     if chosen.needs_labels and table.labels is None:
         raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
-    preferred = preference(values, keeps)
     n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
-    indices = chosen(preferred, n_kept, second=second, labels=table.labels, random_state=random_state)
-    weights = importance_weights(preferred, indices, weighting)
+    beside = {"second": second, "labels": table.labels, "random_state": random_state}
+    coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
+    indices, weights = coreset.indices, coreset.weights
     write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
     summary: dict[str, Any] = {
         "output": str(output),
         "n_samples": len(values),
         "n_kept": len(indices),
-        "threshold": float(values[indices].min() if keeps == "largest" else values[indices].max()),
+        "threshold": coreset.threshold,
         "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
     }
     if table.labels is not None:
         summary["classes"] = _class_counts(table.labels, indices)
     if as_json:
         return _print_json(summary)
+    bound = f"those with a score of {coreset.threshold:.4g} or {'more' if keeps == 'largest' else 'less'}"
     out.print(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
-        f"those with a score of {summary['threshold']:.4g} or {'more' if keeps == 'largest' else 'less'} -> {output}"
-        if sampler == "top"
-        else f"by {sampler} -> {output}",
+        f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
         highlight=False,
     )
     out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
@@ -347,7 +347,6 @@ def check_output(path: Path, force: bool) -> None:
 def describe(trajectory: Any) -> dict[str, Any]:
     """What a trajectory is, for people and for JSON."""
     sizes = [trajectory.n_samples, trajectory.n_epochs, trajectory.n_classes or 1]
-    itemsize = 2 if "16" in trajectory.dtype else 4 if trajectory.dtype == "float32" else 8
     return {
         "source": trajectory.name,
         "form": type(trajectory).__name__,
@@ -358,7 +357,7 @@ def describe(trajectory: Any) -> dict[str, Any]:
         "dtype": trajectory.dtype,
         "labels": trajectory.labels is not None,
         "ids": trajectory.ids is not None,
-        "bytes": sizes[0] * sizes[1] * sizes[2] * itemsize,
+        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.itemsize,
     }
 
 

@@ -315,8 +315,7 @@ def _buffer_dtype(dtype: str) -> type:
 
 def _value_bytes(trajectory: Trajectory) -> int:
     """Bytes that one epoch of one sample takes: as stored and as read."""
-    stored = 2 if "16" in trajectory.dtype else 4 if trajectory.dtype == "float32" else 8
-    return (stored + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize) * (trajectory.n_classes or 1)
+    return (trajectory.itemsize + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize) * (trajectory.n_classes or 1)
 
 
 def _score_rows(

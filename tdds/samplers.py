@@ -99,6 +99,25 @@ def preference(scores: np.ndarray, keeps: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Coreset:
+    """What is kept: ascending indices, the weight of each in training, and the least score (or greatest) kept."""
+
+    indices: np.ndarray
+    weights: np.ndarray
+    threshold: float
+
+
+def draw_coreset(
+    scores: np.ndarray, keeps: str, sampler: Sampler, n_kept: int, *, weighting: str = "per_sample", **beside: Any
+) -> Coreset:
+    """The coreset of `scores`, as their method defines them; `beside` is what else `sampler` takes."""
+    preferred = preference(scores, keeps)
+    indices = sampler(preferred, n_kept, **beside)
+    worst = scores[indices].min() if keeps == "largest" else scores[indices].max()
+    return Coreset(indices, importance_weights(preferred, indices, weighting), float(worst))
+
+
+@dataclass(frozen=True)
 class Top:
     """The samples of the largest scores; ties go to the lower index."""
 

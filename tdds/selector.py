@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from tdds.engine import MEMORY_LIMIT, OnlineTDDS, compute_scores
-from tdds.samplers import SAMPLERS, WEIGHTINGS, Top, count_kept, importance_weights, preference
+from tdds.samplers import SAMPLERS, WEIGHTINGS, Top, count_kept, draw_coreset
 from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score
 from tdds.sources import open_trajectory
 
@@ -167,16 +167,21 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         return self.sample_indices_ if indices else self.support_
 
     def _keep(self, scores, **beside):
-        keeps = self._score().keeps
-        preferred = preference(scores, keeps)
-        n_kept = count_kept(len(scores), self.pruning_rate, self.n_select)
-        kept = self._sampler()(preferred, n_kept, random_state=self.random_state, **beside)
+        coreset = draw_coreset(
+            scores,
+            self._score().keeps,
+            self._sampler(),
+            count_kept(len(scores), self.pruning_rate, self.n_select),
+            weighting=self.weighting,
+            random_state=self.random_state,
+            **beside,
+        )
         self.scores_ = scores
-        self.sample_indices_ = kept
+        self.sample_indices_ = coreset.indices
         self.support_ = np.zeros(len(scores), dtype=bool)
-        self.support_[kept] = True
-        self.sample_weight_ = importance_weights(preferred, kept, self.weighting)
-        self.threshold_ = float(scores[kept].min() if keeps == "largest" else scores[kept].max())
+        self.support_[coreset.indices] = True
+        self.sample_weight_ = coreset.weights
+        self.threshold_ = coreset.threshold
         return self
 
     def __sklearn_is_fitted__(self):
@@ -333,7 +338,7 @@ class TDDSSelector(_Selector):
         online.update(epoch_probs, y)
         self._online = online
         self.n_features_in_ = online.n_epochs
-        return self if self._online.scores is None else self._keep(self._online.scores)
+        return self if online.scores is None else self._keep(online.scores)
 
     def _score(self):
         return TDDS(self.T, self.K, self.beta, self.formulation, self.loss, self.magnitude)

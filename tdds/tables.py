@@ -83,7 +83,7 @@ class ScoreTable:
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file; write one with `tdds score SOURCE -o {path}`.")
-        with file_errors(path), store.open_file(path) as file:
+        with store.opened(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise TrajectoryError(f"{path}: is no scores file; write one with `tdds score SOURCE -o scores.h5`.")
             if (version := int(file.attrs["format_version"])) > FORMAT_VERSION:

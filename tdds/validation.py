@@ -62,7 +62,7 @@ def check_real(name: str, value: Any, low: float, high: float, *, high_is_legal:
         raise ValueError(
             f"{name}={value} is out of range; expected {low} <= {name} {'<=' if high_is_legal else '<'} {high}."
         )
-    return float(value)
+    return value
 
 
 def check_windows(T: int | None, K: int, n_epochs: int | None, *, in_memory: bool = False) -> int | None:

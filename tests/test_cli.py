@@ -268,3 +268,12 @@ def test_several_methods_and_samplers(logs, tmp_path):
     assert run("score", folder, "-o", "t.h5", "--method", "entropy", cwd=tmp_path)[0] == 0
     _, _, err = run("select", "t.h5", "--sampler", "stratified", "--keep", 9, "-o", "k.csv", cwd=tmp_path)
     assert err.strip() == "tdds: --sampler stratified needs aum: t.h5 holds entropy."
+
+
+def test_select_says_how_many_are_kept_whatever_the_sampler(logs, tmp_path):
+    folder, _, _ = logs
+    assert run("score", folder, "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
+    arguments = ("--keep", 18, "--sampler", "random", "--random-state", 0)
+    status, out, _ = run("select", "s.h5", "-o", "kept.csv", *arguments, cwd=tmp_path)
+    assert status == 0
+    assert f"Kept 18 of {N} samples (30.0%), by random -> kept.csv" in out

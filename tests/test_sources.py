@@ -307,3 +307,15 @@ def test_fingerprint_reads_only_the_epochs_that_count():
     changed[:, 6:] = np.nan
     one, other = (tdds.open_trajectory(held) for held in (values, changed))
     assert one.fingerprint(6) == other.fingerprint(6) != one.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["labels", "ids"])
+def test_names_kept_in_another_file_are_refused(tmp_path, name):
+    values, y = checks.logged("probs", SHAPE)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["held"] = y
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file["x"] = values
+        file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "held")
+    with pytest.raises(tdds.TrajectoryError, match="keeps its values in another file"):
+        tdds.open_trajectory(f"{tmp_path / 'run.h5'}::x", axes="NTC")

@@ -19,7 +19,7 @@ from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, attrib
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory
 from tdds.sources.base import Read, Trajectory, as_array
 from tdds.sources.stream import EpochStream
-from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels, file_errors
+from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels
 
 __all__ = [
     "ArrayTrajectory",
@@ -118,8 +118,8 @@ def _is_list_of_epochs(source: Any) -> bool:
 
 
 def _open_path(source: str, axes: str | None, kind: str | None, missing: str) -> Trajectory:
-    file, _, dataset = source.partition("::")
-    path = Path(file)
+    place, _, dataset = source.partition("::")
+    path = Path(place)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory.")
     if dataset:
@@ -138,8 +138,8 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str) ->
         return NpyFile(path, axes=axes, kind=kind)
     if path.suffix == ".npz":
         return NpzTrajectory(path, kind=kind, missing=missing)
-    with file_errors(path), h5py.File(path, "r") as opened:
-        names = dataset_names(opened)
+    with store.opened(path) as file:
+        names = dataset_names(file)
     if "values" in names:
         return HDF5Trajectory(path, "values", axes=axes, kind=kind)
     raise TrajectoryError(

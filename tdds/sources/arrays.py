@@ -10,12 +10,7 @@ import numpy as np
 
 from tdds import store
 from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_axes, resolve_kind
-from tdds.validation import (
-    TrajectoryError,
-    check_ids,
-    check_labels,
-    file_errors,
-)
+from tdds.validation import TrajectoryError, check_ids, check_labels, file_errors
 
 
 class ArrayTrajectory(Trajectory):
@@ -90,7 +85,7 @@ class HDF5Trajectory(ArrayTrajectory):
     """
 
     def __init__(self, path: Path, dataset: str, *, axes: str | None = None, kind: str | None = None) -> None:
-        with file_errors(path), h5py.File(path, "r") as file:
+        with store.opened(path) as file:
             if dataset not in file or not isinstance(file[dataset], h5py.Dataset):
                 raise TrajectoryError(
                     f"{path}: holds no dataset {dataset!r}; it holds {', '.join(dataset_names(file)) or 'none'}."
@@ -113,6 +108,8 @@ class HDF5Trajectory(ArrayTrajectory):
             )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
             beside = file[dataset].parent
+            for name in {"labels", "ids"} & set(beside):
+                store.check_local(beside[name], path)
             if "labels" in beside:
                 self.labels = check_labels(beside["labels"][...], self.n_samples, self.n_classes)
             if "ids" in beside:
@@ -129,7 +126,7 @@ class HDF5Trajectory(ArrayTrajectory):
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        with file_errors(self.path), h5py.File(self.path, "r") as file:
+        with store.opened(self.path) as file:
             values = file[self.dataset]
             yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
 

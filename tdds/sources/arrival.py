@@ -242,7 +242,7 @@ class StoreTrajectory(ArrivalTrajectory):
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
-            with file_errors(path), store.open_file(path) as file:
+            with store.opened(path) as file:
                 values = file["values"]
                 end = int(np.searchsorted(rows, first + len(values)))
                 own = rows[begin:end] - first

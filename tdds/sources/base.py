@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tdds import store
 from tdds.validation import (
     KINDS,
     TrajectoryError,
@@ -53,6 +54,11 @@ class Trajectory(ABC):
     @property
     def chunk(self) -> tuple[int, int]:
         return 1, 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored value."""
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
     def holds(self, epoch: int) -> bool:
         """Whether `epoch` is there."""
@@ -140,7 +146,7 @@ def float_name(dtype: Any) -> str:
 def decode(values: np.ndarray, dtype: str) -> np.ndarray:
     """Stored values as floats that NumPy assigns: bfloat16 comes as the upper half of a float32."""
     if dtype == "bfloat16" and values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
+        return store.bfloat16_to_float32(values)
     return values
 
 

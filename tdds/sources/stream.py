@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds.sources.base import Read, Trajectory, as_array, check_not_empty, decode, float_name, resolve_kind
-from tdds.validation import (
-    TrajectoryError,
-)
+from tdds.validation import TrajectoryError
 
 
 class EpochStream(Trajectory):
