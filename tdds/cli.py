@@ -136,7 +136,8 @@ def score(
     for summary in summaries:
         title = f"{summary['method']}: " if len(summaries) > 1 else ""
         out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
-    out.print(f"Next: tdds select {output} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
+    which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
+    out.print(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
     return None
 
 

@@ -270,6 +270,14 @@ def test_several_methods_and_samplers(logs, tmp_path):
     assert err.strip() == "tdds: --sampler stratified needs aum: t.h5 holds entropy."
 
 
+def test_score_of_several_methods_says_a_next_step_that_works(logs, tmp_path):
+    folder, _, _ = logs
+    status, out, _ = run("score", folder, "-o", "s.h5", "--K", 5, "--method", "tdds,entropy", cwd=tmp_path)
+    assert status == 0
+    command = out.splitlines()[-1].removeprefix("Next: tdds ").split()
+    assert run(*command, cwd=tmp_path)[0] == 0
+
+
 def test_select_says_how_many_are_kept_whatever_the_sampler(logs, tmp_path):
     folder, _, _ = logs
     assert run("score", folder, "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
