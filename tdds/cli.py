@@ -358,7 +358,7 @@ def describe(trajectory: Any) -> dict[str, Any]:
         "dtype": trajectory.dtype,
         "labels": trajectory.labels is not None,
         "ids": trajectory.ids is not None,
-        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.itemsize,
+        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.buffer_dtype.itemsize,
     }
 
 

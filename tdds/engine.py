@@ -16,7 +16,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from tdds import kernels
 from tdds.scores import TDDS, Score, Series, make_score
-from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, open_trajectory
+from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
 from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
 
 MEMORY_LIMIT = 256
@@ -24,6 +24,7 @@ MEMORY_LIMIT = 256
 
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 15  # values that are checked and scored at a time
+_WIDEN = {"float16": kernels.widen_float16, "bfloat16": kernels.widen_bfloat16}
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 
 
@@ -186,7 +187,7 @@ def _read_scores(
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     rows, width = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
-    step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _value_bytes(trajectory))) * rows
+    step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _row_bytes(trajectory))) * rows
     tasks = (
         delayed(_score_rows)(
             trajectory, scores, start, min(start + step, trajectory.n_samples), (rows, width), n_epochs
@@ -211,9 +212,9 @@ def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, me
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
-    fits = max(memory // _value_bytes(trajectory), 2)  # rows x epochs
+    fits = max(memory // _row_bytes(trajectory), 2)  # rows x epochs
     if chunk_rows * n_epochs <= fits:
-        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _value_bytes(trajectory))
+        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _row_bytes(trajectory))
         return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
     rows = max(1, min(chunk_rows, fits // 2))
     return rows, min(n_epochs, max(2, fits // rows))
@@ -284,11 +285,11 @@ class OnlineTDDS:
         series = self.score.series(current.kind)
         held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
         out = np.zeros(len(values))
-        step = max(1, _BLOCK_BYTES // (2 * _value_bytes(current)))
+        step = max(1, _BLOCK_BYTES // (2 * _row_bytes(current)))
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
-            block: np.ndarray = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
+            block = _as_floats(decode(pair, current.dtype, current.buffer_dtype), current.dtype)
             probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
@@ -309,13 +310,18 @@ def _check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
             raise ValueError(f"{name} needs labels with these parameters; pass y, one integer a sample.")
 
 
-def _buffer_dtype(dtype: str) -> type:
-    return np.float32 if dtype in ("float16", "bfloat16", "float32") else np.float64
+def _row_bytes(trajectory: Trajectory) -> int:
+    """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
+    return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
-def _value_bytes(trajectory: Trajectory) -> int:
-    """Bytes that one epoch of one sample takes: as stored and as read."""
-    return (trajectory.itemsize + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize) * (trajectory.n_classes or 1)
+def _as_floats(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Values as a source read them, as float32 or float64."""
+    if dtype not in _WIDEN:
+        return values
+    wide: np.ndarray = np.empty(values.shape, dtype=np.float32)
+    _WIDEN[dtype](values.view(np.uint16).reshape(-1), wide.reshape(-1))
+    return wide
 
 
 def _score_rows(
@@ -329,7 +335,7 @@ def _score_rows(
     """One task: what each score's `reduce` gives for samples start ... stop - 1."""
     results: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
-    buffer: np.ndarray = np.empty(n_values, dtype=_buffer_dtype(trajectory.dtype))
+    buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
     with trajectory.reader() as read:
@@ -395,7 +401,7 @@ def _series_columns(
         step = max(1, _TILE_VALUES // block[0].size)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            probs = _as_probs(tile, trajectory, start + low, epoch - shared)
+            probs = _as_probs(_as_floats(tile, trajectory.dtype), trajectory, start + low, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)

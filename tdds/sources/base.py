@@ -15,8 +15,9 @@ from tdds.validation import (
     check_choice,
 )
 
-#: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes) float32 or float64, or (stop - start, E)
-#: for losses, with epochs epoch ... epoch + E - 1 of samples start ... stop - 1.
+#: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes), or (stop - start, E) for losses, with
+#: epochs epoch ... epoch + E - 1 of samples start ... stop - 1. `out` is of the trajectory's `buffer_dtype`, or of any
+#: float type that its values fit.
 Read = Callable[[int, int, int, np.ndarray], None]
 
 
@@ -56,9 +57,10 @@ class Trajectory(ABC):
         return 1, 1
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of a stored value."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+    def buffer_dtype(self) -> np.dtype:
+        """What values are read as, without conversion where kernels know the stored type; bfloat16 as its bits."""
+        same = {"bfloat16": "uint16", "float16": "float16", "float32": "float32"}
+        return np.dtype(same.get(self.dtype, "float64"))
 
     def holds(self, epoch: int) -> bool:
         """Whether `epoch` is there."""
@@ -143,11 +145,12 @@ def float_name(dtype: Any) -> str:
     return name
 
 
-def decode(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Stored values as floats that NumPy assigns: bfloat16 comes as the upper half of a float32."""
-    if dtype == "bfloat16" and values.dtype == np.uint16:
-        return store.bfloat16_to_float32(values)
-    return values
+def decode(values: np.ndarray, dtype: str, wanted: np.dtype) -> np.ndarray:
+    """Stored values as what NumPy assigns to an array of `wanted`; bfloat16 is its bits, or the upper half of a float32."""
+    if dtype != "bfloat16":
+        return values
+    bits = values.view(np.uint16)
+    return bits if wanted == np.uint16 else store.bfloat16_to_float32(bits)
 
 
 def check_not_empty(trajectory: Trajectory) -> None:
