@@ -23,7 +23,7 @@ MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
 
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
-_TILE_VALUES = 1 << 15  # values that are checked and scored at a time
+_TILE_VALUES = 1 << 16  # values that are checked and scored at a time
 _WIDEN = {"float16": kernels.widen_float16, "bfloat16": kernels.widen_bfloat16}
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 
@@ -289,7 +289,8 @@ class OnlineTDDS:
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
-            block = _as_floats(decode(pair, current.dtype, current.buffer_dtype), current.dtype)
+            stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
+            block = _as_floats(stored, current.dtype, np.empty(pair.size, dtype=np.float32))
             probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
@@ -315,13 +316,13 @@ def _row_bytes(trajectory: Trajectory) -> int:
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
-def _as_floats(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Values as a source read them, as float32 or float64."""
+def _as_floats(values: np.ndarray, dtype: str, wide: np.ndarray) -> np.ndarray:
+    """Values as a source read them, as float32 or float64; halves are widened into the start of `wide`."""
     if dtype not in _WIDEN:
         return values
-    wide: np.ndarray = np.empty(values.shape, dtype=np.float32)
-    _WIDEN[dtype](values.view(np.uint16).reshape(-1), wide.reshape(-1))
-    return wide
+    wide = wide[: values.size]
+    _WIDEN[dtype](values.reshape(-1).view(np.uint16), wide)
+    return wide.reshape(values.shape)
 
 
 def _score_rows(
@@ -399,9 +400,10 @@ def _series_columns(
         }
         # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
         step = max(1, _TILE_VALUES // block[0].size)
+        wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            probs = _as_probs(_as_floats(tile, trajectory.dtype), trajectory, start + low, epoch - shared)
+            probs = _as_probs(_as_floats(tile, trajectory.dtype, wide), trajectory, start + low, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)

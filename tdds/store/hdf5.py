@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -217,6 +217,31 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
     if dtype is not None and file[name].dtype != np.dtype(dtype):
         raise TrajectoryError(f"{file.filename}: {name!r} has dtype {file[name].dtype}, expected {np.dtype(dtype)}.")
     return file[name]
+
+
+def holds_whole_rows(dataset: h5py.Dataset) -> bool:
+    """Whether rows lie in the file as in memory: without filters, and in chunks, if any, that divide no row."""
+    bare = dataset.id.get_create_plist().get_nfilters() == 0 and dataset.file.userblock_size == 0
+    return bare and dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
+
+
+def read_rows_directly(dataset: h5py.Dataset, raw: BinaryIO, start: int, out: np.ndarray) -> None:
+    """Fill `out` with the rows from `start` on, from the file's bytes: past HDF5's lock, and its copy.
+
+    Raises
+    ------
+    TrajectoryError
+        The file ends before the last row.
+    """
+    stop, row_bytes = start + len(out), out[:1].nbytes
+    chunk_rows = dataset.chunks[0] if dataset.chunks else len(dataset)
+    for first in range(start - start % chunk_rows, stop, chunk_rows):
+        low, high = max(start, first), min(stop, first + chunk_rows)
+        corner = (first,) + (0,) * (dataset.ndim - 1)
+        offset = dataset.id.get_chunk_info_by_coord(corner).byte_offset if dataset.chunks else dataset.id.get_offset()
+        rows = out[low - start : high - start].reshape(-1).view(np.uint8)
+        if os.preadv(raw.fileno(), [rows], offset + (low - first) * row_bytes) != len(rows):
+            raise TrajectoryError(f"{raw.name}: ends before row {high - 1}; it was cut after it was opened.")
 
 
 def read_names(file: h5py.File, name: str) -> np.ndarray:
