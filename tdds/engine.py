@@ -15,7 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from tdds import kernels
-from tdds.scores import TDDS, Score, Series, make_score
+from tdds.scores import TDDS, Score, Series, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
 from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
 
@@ -33,13 +33,13 @@ def score_trajectory(
     y: Any = None,
     *,
     method: str | Sequence[str] = "tdds",
-    T: int | None = None,
-    K: int = 10,
-    beta: float = 0.9,
-    formulation: str = "paper",
-    loss: str = "kl",
-    magnitude: bool = True,
-    margin_of: str = "probs",
+    T: int | Sequence[int] | None = None,
+    K: int | Sequence[int] = 10,
+    beta: float | Sequence[float] = 0.9,
+    formulation: str | Sequence[str] = "paper",
+    loss: str | Sequence[str] = "kl",
+    magnitude: bool | Sequence[bool] = True,
+    margin_of: str | Sequence[str] = "probs",
     random_state: Any = None,
     axes: str | None = None,
     kind: str | None = None,
@@ -48,9 +48,10 @@ def score_trajectory(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Any:
-    """Score every sample of a trajectory, by one method or, reading once, by several.
+    """Score every sample of a trajectory, by one method or, reading once, by several and with several parameters.
 
-    A method takes those of the parameters that it has; T and K mean the same for all of them.
+    A method takes those of the parameters that it has; T and K mean the same for all of them. A list in the place of a
+    parameter asks for a score with each of its values, and several lists for all combinations but those with K > T.
 
     Parameters
     ----------
@@ -96,9 +97,9 @@ def score_trajectory(
 
     Returns
     -------
-    (n_samples,) float64 array, or with a list of methods a dict of them by name
-        Each method's value as its authors define it; for "aum", "confidence" and "margin" it is the smallest that a
-        coreset keeps.
+    (n_samples,) float64 array, or with a list of methods or of values of a parameter a dict of them by name
+        A name is that of the method, and what varies: "tdds:T=10,K=5". Each method's value as its authors define it;
+        for "aum", "confidence" and "margin" it is the smallest that a coreset keeps.
 
     Raises
     ------
@@ -123,16 +124,15 @@ def score_trajectory(
     (100,)
     >>> sorted(score_trajectory(probs, probs[:, -1].argmax(axis=1), method=["tdds", "aum"]))
     ['aum', 'tdds']
+    >>> list(score_trajectory(probs, T=[8, 12], K=[5, 10]))
+    ['tdds:T=8,K=5', 'tdds:T=12,K=5', 'tdds:T=12,K=10']
     """
     parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
-    names = [method] if isinstance(method, str) else list(method)
-    if not names:
-        raise ValueError("method is empty; expected a name, or a list of at least one.")
-    chosen = {name: make_score(name, **parameters) for name in names}
+    chosen = make_scores(method, **parameters)
     trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
     scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose)
-    return scores[method] if isinstance(method, str) else scores
+    return scores[str(method)] if list(scores) == [method] else scores
 
 
 def compute_scores(
@@ -334,22 +334,24 @@ def _score_rows(
     n_epochs: int | None,
 ) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for samples start ... stop - 1."""
-    results: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
+    pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     with trajectory.reader() as read:
         for low in range(start, stop, shape[0]):
             high = min(low + shape[0], stop)
             n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, shape[1], n_epochs)
-            counts = {name: score.check(n_read) or 0 for name, score in scores.items()}
-            for name, score in scores.items():
-                one = series[name]
-                first, last = (epoch - spans[one][0] for epoch in score.span(counts[name]))
-                held = np.ascontiguousarray(columns[one][:, first : last - one.between_epochs])
-                results[name].append(score.reduce(held))
-    return {name: np.concatenate(parts) for name, parts in results.items()}
+            for one, values in columns.items():
+                pieces[one].append(values)
+    held = {one: np.concatenate(parts) for one, parts in pieces.items()}
+    results = {}
+    for name, score in scores.items():
+        one = series[name]
+        first, last = (epoch - spans[one][0] for epoch in score.span(score.check(n_read) or 0))
+        results[name] = score.reduce(np.ascontiguousarray(held[one][:, first : last - one.between_epochs]))
+    return results
 
 
 def _spans(

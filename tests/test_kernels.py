@@ -9,10 +9,10 @@ from pathlib import Path
 import equations
 import numpy as np
 import pytest
-import tdds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import tdds
 from tdds import kernels
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":  # NumPy's scalars warn of what a compiled kernel says with nan
@@ -126,7 +126,7 @@ def test_scores_of_float32_from_K_8_on_agree_to_1e_5(species, formulation):
     np.testing.assert_allclose(tdds.score_trajectory(probs, K=8, formulation=formulation), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("inner, single", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("inner", "single"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_classes", [1, 2, 10, 100, 1000, 3001])
 def test_kl_differences_of_a_repeated_row_are_exactly_zero(n_classes, dtype, inner, single):

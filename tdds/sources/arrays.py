@@ -56,7 +56,9 @@ class ArrayTrajectory(Trajectory):
     def _read(self, values: Any, start: int, stop: int, epoch: int, out: np.ndarray) -> None:
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
         block = np.asarray(values[tuple(span[axis] for axis in self._axes)])
-        out[...] = decode(block, self.dtype, out.dtype).transpose([self._axes.index(axis) for axis in "NTC"[: block.ndim]])
+        out[...] = decode(block, self.dtype, out.dtype).transpose(
+            [self._axes.index(axis) for axis in "NTC"[: block.ndim]]
+        )
 
 
 class NpyFile(ArrayTrajectory):

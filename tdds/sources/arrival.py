@@ -47,7 +47,7 @@ class ArrivalTrajectory(Trajectory):
 
     @abstractmethod
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield the values of ascending `rows` of `epoch`, as stored, a stretch at a time: a slice of `rows`, its values."""
+        """Yield the values of ascending `rows` of `epoch` as stored, a stretch at a time: a slice of `rows`, values."""
 
     @property
     def chunk(self) -> tuple[int, int]:

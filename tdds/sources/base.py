@@ -146,7 +146,7 @@ def float_name(dtype: Any) -> str:
 
 
 def decode(values: np.ndarray, dtype: str, wanted: np.dtype) -> np.ndarray:
-    """Stored values as what NumPy assigns to an array of `wanted`; bfloat16 is its bits, or the upper half of a float32."""
+    """Stored values as what NumPy assigns to `wanted`: bfloat16 is its bits, or the upper half of a float32."""
     if dtype != "bfloat16":
         return values
     bits = values.view(np.uint16)

@@ -1,7 +1,16 @@
 """The trajectory store: one HDF5 file per epoch and process, written whole or not at all (docs/store.md)."""
 
-from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, PACKED_FORMAT, check_local, open_file, opened
-from tdds.store.hdf5 import holds_whole_rows, read_ids, read_rows_directly
+from tdds.store.hdf5 import (
+    FORMAT,
+    FORMAT_VERSION,
+    PACKED_FORMAT,
+    check_local,
+    holds_whole_rows,
+    open_file,
+    opened,
+    read_ids,
+    read_rows_directly,
+)
 from tdds.store.packed import pack
 from tdds.store.reader import (
     HEADER_NAME,
