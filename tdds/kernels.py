@@ -322,6 +322,28 @@ def widen_bfloat16(bits, out):
         wide[j] = np.int32(bits[j]) << 16
 
 
+@kernel(**_VALUEWISE)
+def narrow_to_float16(values, out):
+    """``out = values`` rounded to the nearest float16, ties to even; what is too large becomes infinite, nan stays.
+
+    Parameters
+    ----------
+    values : (n_values,) float32 array
+    out : (n_values,) uint16 array
+        Bits of float16. NumPy's own cast takes a hundred times as long for values below 6e-5.
+    """
+    bits = values.view(np.int32)
+    for j in range(values.shape[0]):
+        size = np.int32(bits[j] & 0x7FFFFFFF)
+        odd = np.int32((size >> 13) & 1)
+        normal = np.int32((size - (112 << 23) + 0xFFF + odd) >> 13)
+        # 0.5 has the exponent at which the last bit of a float32 is worth that of a subnormal half.
+        subnormal = np.int32(np.float32(size.view(np.float32) + np.float32(0.5)).view(np.int32) - (126 << 23))
+        beyond = np.int32(0x7E00 if size > (255 << 23) else 0x7C00)
+        half = subnormal if size < (113 << 23) else (normal if size < (143 << 23) else beyond)
+        out[j] = np.uint16(((bits[j] >> 16) & 0x8000) | half)
+
+
 @kernel
 def first_invalid_row(probs, tolerance):
     """Flat index ``i * n_epochs + t`` of the first row that is no distribution, or -1.

@@ -368,6 +368,21 @@ def test_widening_is_exact_for_all_65536_bit_patterns(name):
     np.testing.assert_array_equal(~numbers, np.isnan(expected.view("<f4")))
 
 
+def test_narrowing_rounds_as_numpy_does():
+    rng = np.random.default_rng(0)
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    anything = rng.integers(1 << 32, size=200_000, dtype="<u4").view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ties = halves[:-1] / 2 + halves[1:] / 2
+        values = np.concatenate([halves, ties, anything])
+        bits = np.empty(len(values), dtype=np.uint16)
+        kernels.narrow_to_float16(values, bits)
+        expected = values.astype(np.float16)
+    numbers = ~np.isnan(values)
+    np.testing.assert_array_equal(bits[numbers], expected.view(np.uint16)[numbers])
+    assert np.isnan(bits.view(np.float16)[~numbers]).all()
+
+
 def test_first_invalid_row_takes_the_tolerance_at_its_word():
     probs = np.array([[[0.5, 0.5 + 2.0**-10]]])
     assert kernels.first_invalid_row(probs, 2.0**-10) == -1

@@ -17,7 +17,7 @@ LAYERS = {
     "_version": set(),
     "kernels": set(),
     "validation": set(),
-    "store": {"validation", "_version"},
+    "store": {"kernels", "validation", "_version"},
     "sources": {"store", "validation"},
     "scores": {"kernels", "validation"},
     "samplers": {"validation"},

@@ -65,7 +65,6 @@ def pack(
     chunk_rows = min(shape[0], max(1, _CHUNK_BYTES // sample_bytes))
     # Logs in arrival order are read epoch by epoch: wide blocks, so that each file is gone through few times.
     block_rows = max(1, _BLOCK_BYTES // (sample_bytes * chunk_rows)) * chunk_rows
-    wide = np.float64 if trajectory.dtype == "float64" else np.float32
     new = NewFile(path, path.stem)
     try:
         values = new.h5.create_dataset("values", shape, STORED[stored], chunks=(chunk_rows, *row))
@@ -73,7 +72,7 @@ def pack(
         crc32 = []
         with trajectory.reader() as read:
             for start in range(0, shape[0], block_rows):
-                block = np.empty((min(block_rows, shape[0] - start), *row), wide)
+                block = np.empty((min(block_rows, shape[0] - start), *row), trajectory.buffer_dtype)
                 read(start, start + len(block), 0, block)
                 for low in range(0, len(block), chunk_rows):
                     first = start + low

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tdds import kernels
 from tdds.validation import TrajectoryError
 
 STORED = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2"}
@@ -40,28 +41,46 @@ def dtype_name(dtype: Any) -> str:
     return name
 
 
+def widen(values: np.ndarray) -> np.ndarray:
+    """Float16, and bfloat16 as its bits, as float32, exactly; other types as they are."""
+    if values.dtype not in (np.float16, np.uint16):
+        return values
+    bits = np.ascontiguousarray(values).view(np.uint16)
+    wide: np.ndarray = np.empty(values.shape, np.float32)
+    kernel = kernels.widen_float16 if values.dtype == np.float16 else kernels.widen_bfloat16
+    kernel(bits.reshape(-1), wide.reshape(-1))
+    return wide
+
+
 def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int, ...]], str]) -> np.ndarray:
     """Check `values` and cast them to what is stored; `place` words the position of a bad one."""
-    if values.dtype == np.uint16:
-        values = bfloat16_to_float32(values)
+    wide = widen(values)
     low, high = RANGES[kind]
-    smallest, largest = float(values.min()), float(values.max())
+    smallest, largest = float(wide.min()), float(wide.max())
     if not (low <= smallest and largest <= high):
-        at = tuple(int(i) for i in np.argwhere(~((values >= low) & (values <= high)))[0])
+        at = tuple(int(i) for i in np.argwhere(~((wide >= low) & (wide <= high)))[0])
         raise TrajectoryError(
-            f"{place(at)} has the value {values[at]}, expected {kind} between {low:.4g} and {high:.4g}; "
+            f"{place(at)} has the value {wide[at]}, expected {kind} between {low:.4g} and {high:.4g}; "
             "nothing of this call was recorded. Is kind= right, or did the training diverge?"
         )
-    with np.errstate(over="ignore"):
-        wide = values.astype(np.float32, copy=False) if dtype == "bfloat16" else values
-        encoded = float32_to_bfloat16(wide) if dtype == "bfloat16" else values.astype(STORED[dtype], copy=False)
+    encoded = values if values.dtype == STORED[dtype] else _narrow(wide, dtype)
     if max(-smallest, largest) > _LARGEST[dtype]:
-        decoded = bfloat16_to_float32(encoded) if dtype == "bfloat16" else encoded
-        lost = np.argwhere(np.isinf(decoded) & np.isfinite(values))
+        lost = np.argwhere(np.isinf(widen(encoded)) & np.isfinite(wide))
         if len(lost):
             at = tuple(int(i) for i in lost[0])
             raise TrajectoryError(
-                f"{place(at)} has the value {values[at]}, too large for {dtype}; nothing of this call was recorded. "
+                f"{place(at)} has the value {wide[at]}, too large for {dtype}; nothing of this call was recorded. "
                 'Pass dtype="float32" (or "bfloat16") for a new store, or record probabilities'
             )
     return encoded
+
+
+def _narrow(wide: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        if dtype == "bfloat16":
+            return float32_to_bfloat16(wide.astype(np.float32, copy=False))
+        if dtype != "float16" or wide.dtype != np.float32:
+            return wide.astype(STORED[dtype])
+    bits: np.ndarray = np.empty(wide.shape, np.uint16)
+    kernels.narrow_to_float16(np.ascontiguousarray(wide).reshape(-1), bits.reshape(-1))
+    return bits.view(np.float16)
