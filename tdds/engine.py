@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
-from tdds import kernels
+from tdds import kernels, store
 from tdds.scores import TDDS, Score, Series, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
 from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
@@ -24,7 +24,6 @@ MEMORY_LIMIT = 256
 
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 16  # values that are checked and scored at a time
-_WIDEN = {"float16": kernels.widen_float16, "bfloat16": kernels.widen_bfloat16}
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 
 
@@ -290,8 +289,7 @@ class OnlineTDDS:
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
             stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
-            block = _as_floats(stored, current.dtype, np.empty(pair.size, dtype=np.float32))
-            probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
+            probs = _as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
         return out
@@ -314,15 +312,6 @@ def _check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
 def _row_bytes(trajectory: Trajectory) -> int:
     """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
-
-
-def _as_floats(values: np.ndarray, dtype: str, wide: np.ndarray) -> np.ndarray:
-    """Values as a source read them, as float32 or float64; halves are widened into the start of `wide`."""
-    if dtype not in _WIDEN:
-        return values
-    wide = wide[: values.size]
-    _WIDEN[dtype](values.reshape(-1).view(np.uint16), wide)
-    return wide.reshape(values.shape)
 
 
 def _score_rows(
@@ -405,7 +394,7 @@ def _series_columns(
         wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            probs = _as_probs(_as_floats(tile, trajectory.dtype, wide), trajectory, start + low, epoch - shared)
+            probs = _as_probs(store.widen(tile, wide), trajectory, start + low, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)

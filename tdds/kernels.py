@@ -322,6 +322,28 @@ def widen_bfloat16(bits, out):
         wide[j] = np.int32(bits[j]) << 16
 
 
+@kernel
+def decode_log8(codes, probs, out):
+    """``out[row, c] = probs[codes[row, c]]``, divided by the row's sum where that is within a tenth of 1.
+
+    Parameters
+    ----------
+    codes : (n_rows, n_classes) uint8 array
+    probs : (256,) float32 array
+        What each code stands for.
+    out : (n_rows, n_classes) float32 array
+        A row of another sum is none of rounded probabilities, and is left as it is.
+    """
+    for row in range(codes.shape[0]):
+        total = np.float32(0)
+        for c in range(codes.shape[1]):
+            out[row, c] = probs[codes[row, c]]
+            total += out[row, c]
+        scale = np.float32(1 / total) if abs(total - 1) <= 0.1 else np.float32(1)
+        for c in range(codes.shape[1]):
+            out[row, c] *= scale
+
+
 @kernel(**_VALUEWISE)
 def narrow_to_float16(values, out):
     """``out = values`` rounded to the nearest float16, ties to even; what is too large becomes infinite, nan stays.

@@ -21,7 +21,7 @@ LAYERS = {
     "sources": {"store", "validation"},
     "scores": {"kernels", "validation"},
     "samplers": {"validation"},
-    "engine": {"sources", "scores", "samplers", "kernels", "validation"},
+    "engine": {"sources", "scores", "samplers", "store", "kernels", "validation"},
     "tables": {"validation", "store", "_version"},
     "selector": {"engine", "sources", "scores", "samplers", "validation"},
 }

@@ -22,7 +22,7 @@ class ArrayTrajectory(Trajectory):
     axes : {"NTC", "TNC", "NT", "TN"}, default samples first
     kind : {"probs", "logits", "log_probs"}, default "probs"
     dtype : str, default that of `values`
-        "bfloat16" where they are the uint16 of its bits.
+        "bfloat16" where they are the uint16 of its bits, "log8" where they are its codes.
     """
 
     def __init__(
@@ -103,9 +103,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 values,
                 axes=axes,
                 kind=kind or attribute_text(values, "kind"),
-                dtype="bfloat16"
-                if values.dtype == np.uint16 and attribute_text(values, "dtype") == "bfloat16"
-                else None,
+                dtype=coded_dtype(values),
                 name=f"{path}::{dataset}",
             )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
@@ -148,6 +146,12 @@ def attribute_text(values: h5py.Dataset, name: str) -> str | None:
     """An attribute that is text, which HDF5 may hold as bytes of fixed length."""
     held = values.attrs.get(name)
     return held.decode() if isinstance(held, bytes) else held
+
+
+def coded_dtype(values: h5py.Dataset) -> str | None:
+    """The name of the dtype that integers in a file stand for, as its attribute `dtype` says."""
+    name = attribute_text(values, "dtype")
+    return name if name in ("bfloat16", "log8") and values.dtype == store.STORED[name] else None
 
 
 def map_npy(path: Path) -> np.memmap:

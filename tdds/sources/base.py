@@ -33,7 +33,7 @@ class Trajectory(ABC):
         None where the values are per-sample losses.
     kind : {"probs", "logits", "log_probs", "losses"}
     dtype : str
-        NumPy's name of the stored type, or "bfloat16".
+        NumPy's name of the stored type, or "bfloat16" or "log8".
     labels : (n_samples,) int64 array or None
     ids : (n_samples,) array or None
         The samples' names.
@@ -58,9 +58,8 @@ class Trajectory(ABC):
 
     @property
     def buffer_dtype(self) -> np.dtype:
-        """What values are read as, without conversion where kernels know the stored type; bfloat16 as its bits."""
-        same = {"bfloat16": "uint16", "float16": "float16", "float32": "float32"}
-        return np.dtype(same.get(self.dtype, "float64"))
+        """What values are read as: as they are stored where `store.widen` takes that, else float64."""
+        return np.dtype(store.STORED.get(self.dtype, "float64"))
 
     def holds(self, epoch: int) -> bool:
         """Whether `epoch` is there."""
@@ -146,11 +145,11 @@ def float_name(dtype: Any) -> str:
 
 
 def decode(values: np.ndarray, dtype: str, wanted: np.dtype) -> np.ndarray:
-    """Stored values as what NumPy assigns to `wanted`: bfloat16 is its bits, or the upper half of a float32."""
-    if dtype != "bfloat16":
+    """Stored values as what NumPy assigns to `wanted`, which is the stored type or a float."""
+    if dtype not in ("bfloat16", "log8"):
         return values
-    bits = values.view(np.uint16)
-    return bits if wanted == np.uint16 else store.bfloat16_to_float32(bits)
+    coded = values.view(store.STORED[dtype])
+    return coded if wanted == coded.dtype else store.widen(coded)
 
 
 def check_not_empty(trajectory: Trajectory) -> None:

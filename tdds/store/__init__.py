@@ -23,7 +23,7 @@ from tdds.store.reader import (
     open_shard,
     read_header,
 )
-from tdds.store.values import bfloat16_to_float32, float32_to_bfloat16
+from tdds.store.values import LOG8_RANGE, STORED, float32_to_bfloat16, probs_to_log8, widen
 from tdds.store.verifier import EpochReport, VerifyReport, verify
 from tdds.store.writer import TrajectoryWriter
 
@@ -48,7 +48,10 @@ __all__ = [
     "VerifyReport",
     "EpochReport",
     "float32_to_bfloat16",
-    "bfloat16_to_float32",
+    "STORED",
+    "LOG8_RANGE",
+    "probs_to_log8",
+    "widen",
     "FORMAT",
     "PACKED_FORMAT",
     "FORMAT_VERSION",

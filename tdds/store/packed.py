@@ -36,7 +36,7 @@ def pack(
         Of a known number of epochs.
     path : path-like
         The file; it appears when it is whole.
-    dtype : {"float16", "float32", "float64", "bfloat16"}, optional
+    dtype : {"float16", "float32", "float64", "bfloat16", "log8"}, optional
         What is stored; as the trajectory where left out.
     overwrite : bool, default False
     progress : callable, optional
@@ -58,7 +58,7 @@ def pack(
         raise FileExistsError(f"{path} exists; pass overwrite=True, or another path.")
     if trajectory.n_epochs is None:
         raise ValueError(f"{trajectory!r} does not know its number of epochs; pack an array or a file.")
-    stored = dtype_name(dtype or trajectory.dtype)
+    stored = dtype_name(dtype or trajectory.dtype, trajectory.kind)
     row = (trajectory.n_epochs,) if trajectory.n_classes is None else (trajectory.n_epochs, trajectory.n_classes)
     shape = (trajectory.n_samples, *row)
     sample_bytes = int(np.prod(row)) * np.dtype(STORED[stored]).itemsize
