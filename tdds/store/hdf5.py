@@ -196,12 +196,18 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TrajectoryError
-        For external storage, a virtual dataset, a dataset reached through a link into another file, or one that
-        holds fewer bytes than its shape says.
+        For external storage, a virtual dataset of another file, a dataset reached through a link into another file, or
+        one that holds fewer bytes than its shape says.
     """
-    if dataset.external or dataset.is_virtual or Path(dataset.file.filename).resolve() != Path(path).resolve():
+    sources = dataset.virtual_sources() if dataset.is_virtual else []
+    elsewhere = dataset.external or any(source.file_name != "." for source in sources)
+    if elsewhere or Path(dataset.file.filename).resolve() != Path(path).resolve():
         raise TrajectoryError(f"{path}: {dataset.name!r} keeps its values in another file; expected them in this one.")
-    if dataset.id.get_create_plist().get_nfilters() == 0:
+    for name in {source.dset_name for source in sources}:
+        check_local(own_dataset(dataset.file, name), path)
+        if dataset.file[name].is_virtual:
+            raise TrajectoryError(f"{path}: {dataset.name!r} is virtual, and made of {name!r}, which is virtual too.")
+    if not sources and dataset.id.get_create_plist().get_nfilters() == 0:
         expected, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         if stored < expected:
             raise TrajectoryError(
@@ -221,8 +227,9 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
 
 def holds_whole_rows(dataset: h5py.Dataset) -> bool:
     """Whether rows lie in the file as in memory: without filters, and in chunks, if any, that divide no row."""
-    bare = dataset.id.get_create_plist().get_nfilters() == 0 and dataset.file.userblock_size == 0
-    return bare and dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
+    if dataset.is_virtual or dataset.id.get_create_plist().get_nfilters() or dataset.file.userblock_size:
+        return False
+    return dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
 
 
 def read_rows_directly(dataset: h5py.Dataset, raw: BinaryIO, start: int, out: np.ndarray) -> None:
