@@ -22,7 +22,7 @@ def benchmarks():
                     yield pytest.param(suite, values, id=f"{name}-{suite.__name__}-{'-'.join(map(str, values))}")
 
 
-@pytest.mark.parametrize(("suite", "values"), benchmarks())
+@pytest.mark.parametrize(("suite", "values"), list(benchmarks()))
 def test_benchmark_runs(suite, values, monkeypatch):
     for name in MODULES:
         module = sys.modules[f"suite.{name}"]

@@ -13,6 +13,11 @@ from tdds import store
 from .kernels import N_EPOCHS, trajectory
 
 N_CLASSES = 100
+ASKED = {
+    "tdds": {},
+    "grid": {"T": [15, 20, 25, 30], "K": [8, 10, 15], "beta": [0, 0.1, 0.5, 0.9, 1]},
+    "five methods": {"method": ["tdds", "forgetting", "aum", "el2n", "dyn_unc"]},
+}
 
 
 def make_source(kind, folder):
@@ -60,13 +65,8 @@ class Source:
 class Asked:
     """One setting, a grid of 60, five methods: each in one reading."""
 
-    params = ("tdds", "grid", "five methods")
+    params = tuple(ASKED)
     param_names = ("asked",)
-    asked = {
-        "tdds": {},
-        "grid": {"T": [15, 20, 25, 30], "K": [8, 10, 15], "beta": [0, 0.1, 0.5, 0.9, 1]},
-        "five methods": {"method": ["tdds", "forgetting", "aum", "el2n", "dyn_unc"]},
-    }
 
     def setup(self, asked):
         self.probs = trajectory(N_CLASSES)
@@ -74,7 +74,7 @@ class Asked:
         self.time_score(asked)
 
     def time_score(self, asked):
-        tdds.score_trajectory(self.probs, self.labels, **self.asked[asked])
+        tdds.score_trajectory(self.probs, self.labels, **ASKED[asked])
 
 
 class Import:
