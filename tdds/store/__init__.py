@@ -4,12 +4,12 @@ from tdds.store.hdf5 import (
     FORMAT,
     FORMAT_VERSION,
     PACKED_FORMAT,
+    DirectRows,
     check_local,
     holds_whole_rows,
     open_file,
     opened,
     read_ids,
-    read_rows_directly,
 )
 from tdds.store.packed import pack
 from tdds.store.reader import (
@@ -42,7 +42,7 @@ __all__ = [
     "check_local",
     "read_ids",
     "holds_whole_rows",
-    "read_rows_directly",
+    "DirectRows",
     "pack",
     "verify",
     "VerifyReport",
