@@ -256,9 +256,8 @@ class DirectRows:
         for first in range(start - start % self._chunk_rows, stop, self._chunk_rows):
             low, high = max(start, first), min(stop, first + self._chunk_rows)
             rows = wanted[(low - start) * self._row_bytes : (high - start) * self._row_bytes]
-            if os.preadv(self._file.fileno(), [rows], self._offset(first) + (low - first) * self._row_bytes) != len(
-                rows
-            ):
+            offset = self._offset(first) + (low - first) * self._row_bytes
+            if os.preadv(self._file.fileno(), [rows], offset) != len(rows):
                 raise TrajectoryError(f"{self._file.name}: ends before row {high - 1}; it was cut after it was opened.")
 
     def _offset(self, first: int) -> int:
