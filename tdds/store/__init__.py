@@ -1,6 +1,6 @@
 """The trajectory store: one HDF5 file per epoch and process, written whole or not at all (docs/store.md)."""
 
-from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, PACKED_FORMAT, check_local, open_file, opened, read_ids
+from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, PACKED_FORMAT, check_local, open_file, opened, read_ids, said
 from tdds.store.packed import pack
 from tdds.store.reader import (
     HEADER_NAME,
@@ -31,6 +31,7 @@ __all__ = [
     "opened",
     "check_local",
     "read_ids",
+    "said",
     "pack",
     "verify",
     "VerifyReport",
