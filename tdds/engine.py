@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 
 from tdds import kernels
 from tdds.scores import TDDS, Score, Series, make_score
@@ -196,7 +197,10 @@ def _read_scores(
     )
     parts: list[dict[str, np.ndarray]] = []
     with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
-        for part in Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(tasks):
+        # Ray's backend hands over all results at the end, the others one after the other.
+        streams = get_active_backend(prefer="threads")[0].supports_return_generator
+        results = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
+        for part in results:
             parts.append(part)
             advance(len(next(iter(part.values()))))
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}

@@ -347,7 +347,7 @@ TRAJECTORIES = {
         lambda folder: folder,
         {},
         tdds.TrajectoryError,
-        r"^FOLDER: expected a store \(store\.h5, epoch-\*\.h5\), or \{t\}_Output\.npy and \{t\}_Index\.npy; found ",
+        r"^FOLDER: expected a store \(store\.h5\), \{t\}_Output\.npy and .*, or one of .*; found nothing\.$",
     ),
     # other files
     "no such path": (lambda f: f / "no.h5", {}, FileNotFoundError, r"^FOLDER/no\.h5: no such file or directory\.$"),

@@ -117,7 +117,7 @@ def open_trajectory(
         trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
-    if axes is not None and (trajectory is source or not isinstance(trajectory, ArrayTrajectory)):
+    if axes is not None and (isinstance(source, Trajectory) or not isinstance(trajectory, ArrayTrajectory)):
         raise ValueError(f"axes={axes!r}, but {trajectory!r} has an order of its own; leave axes out.")
     trajectory.name_samples(labels, ids)
     return trajectory

@@ -1,5 +1,6 @@
 """Arrays, samples or epochs first: in memory, in a ``.npy`` file, in an HDF5 file, in zarr, in dask."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,8 @@ class ArrayTrajectory(Trajectory):
 
     def _read(self, values: Any, start: int, stop: int, epoch: int, out: np.ndarray) -> None:
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
-        block = np.asarray(values[tuple(span[axis] for axis in self._axes)])
+        block = values[tuple(span[axis] for axis in self._axes)]
+        block = compute(block) if is_dask(block) else np.asarray(block)
         out[...] = decode(block, self.dtype).transpose([self._axes.index(axis) for axis in "NTC"[: block.ndim]])
 
 
@@ -195,6 +197,13 @@ def _open_zarr(path: Path) -> Any:
 
 def is_dask(values: Any) -> bool:
     return hasattr(values, "__dask_graph__")
+
+
+def compute(block: Any) -> np.ndarray:
+    """A lazy block, made in the thread that scores it; what lies on the workers of a cluster comes from there."""
+    distributed = sys.modules.get("distributed")
+    persisted = distributed is not None and distributed.futures_of(block)
+    return np.asarray(block.compute() if persisted else block.compute(scheduler="synchronous"))
 
 
 def map_npy(path: Path) -> np.memmap:

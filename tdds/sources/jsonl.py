@@ -27,7 +27,7 @@ class JsonLines(SpooledTrajectory):
         self._files = NumberedFiles(folder, self.pattern)
         self.n_epochs = self._files.n_epochs
         _, values, _ = next(self._records(0))
-        self.kind = (kind or "logits") if values.ndim else "losses"
+        self.kind = kind or ("logits" if values.ndim else "losses")
         check_choice("kind", self.kind, KINDS[:3] if values.ndim else KINDS[3:])
         self._measure()
 

@@ -116,6 +116,8 @@ class NumberedFiles:
     def __init__(self, folder: Path, pattern: str) -> None:
         self.folder = folder
         found = {int(m[1]): file.name for file in folder.iterdir() if (m := re.fullmatch(pattern, file.name))}
+        if not found:
+            raise TrajectoryError(f"{folder}: holds no file of the pattern {pattern}.")
         self._first, last = min(found), max(found)
         self._step = math.gcd(*(number - self._first for number in found)) or 1
         self._example = found[self._first]
