@@ -26,7 +26,7 @@ MEMORY_LIMIT = 256
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 15  # values that are checked and scored at a time
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
-_TASKS = 64  # at most so many a worker: a cluster's scheduler takes about a millisecond for each
+_TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
 
 
 def score_trajectory(

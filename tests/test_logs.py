@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +13,20 @@ import checks
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tdds
+from tdds.cli import app
 from tdds.sources import pickles
 
 SHAPE = (30, 7, 4)
 LOGITS, Y = checks.logged("logits", SHAPE, dtype=np.float32)
 ORDERS = [np.random.default_rng(t).permutation(30) for t in range(7)]
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 def read_all(trajectory):
@@ -184,7 +193,7 @@ def test_what_datacull_itself_logs_and_computes(tmp_path):
 
 def write_dyn_unc(folder, label_probs):
     """As `main_and_produce.py` of Dyn-Unc writes."""
-    (folder / "pred_prob_history").mkdir()
+    (folder / "pred_prob_history").mkdir(parents=True)
     for t in range(label_probs.shape[1]):
         np.savetxt(folder / "pred_prob_history" / f"prob_{t}.txt", label_probs[:, t])
     return folder
@@ -355,8 +364,7 @@ FOREIGN = {
 def test_convert(name, tmp_path):
     (tmp_path / "logs").mkdir()
     logs = FOREIGN[name](tmp_path / "logs")
-    command = [sys.executable, "-m", "tdds.cli", "convert", str(logs), "-o", str(tmp_path / "run.h5")]
-    subprocess.run(command, check=True, capture_output=True)
+    run("convert", str(logs), "-o", str(tmp_path / "run.h5"))
     source, packed = tdds.open_trajectory(logs), tdds.open_trajectory(tmp_path / "run.h5")
     np.testing.assert_array_equal(read_all(packed), read_all(source))
     for beside in ("labels", "ids"):
@@ -400,3 +408,45 @@ def test_memory_is_flat(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 8_000  # KiB; the numbers of one epoch alone are 12,500 as Python floats
+
+
+# -------------------------------------------------------------------------------------------------- the guide
+
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "logs.md").read_text()
+#: What a section's commands find: written by the section's own Python, or here.
+WRITTEN = {
+    "The TDDS authors' layout": lambda: checks.write_directory(Path("authors"), LOGITS, "logits"),
+    "Coverage-centric selection": lambda: (
+        write_ccs(Path("ccs") / "td-all-data.pickle", LOG_PROBS),
+        np.save("labels.npy", Y),
+    ),
+    "Dyn-Unc": lambda: write_dyn_unc(Path("dynunc"), np.where(np.arange(7) == 3, 0, 0.5) + np.zeros((30, 1))),
+    "Dataset cartography": lambda: write_cartography(Path("cartography"), list(range(50, 80))),
+    "datacull": lambda: write_datacull(Path("datacull")),
+    "HDF5": lambda: checks.write_hdf5("file.h5", LOGITS, "TNC"),
+    "zarr": lambda: checks.write_zarr("run.zarr", LOGITS),
+    ".npz": lambda: (checks.write_npz("arrival.npz", LOGITS, "logits"), np.savez("ordered.npz", logits=LOGITS)),
+}
+
+
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+
+
+SECTIONS = {text.split("\n", 1)[0]: text for text in GUIDE.split("\n## ")[1:] if "```" in text}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.peers] * (name in ("Keras", "JAX"))) for name in SECTIONS]
+)
+def test_the_guide(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name in ("Keras", "JAX"):
+        pytest.importorskip(name.lower())
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+    for code in blocks(SECTIONS[name], "python"):
+        exec(code, {})
+    WRITTEN.get(name, lambda: None)()
+    for command in "".join(blocks(SECTIONS[name], "bash")).splitlines():
+        run(*shlex.split(command)[1:])
