@@ -443,8 +443,8 @@ SECTIONS = {text.split("\n", 1)[0]: text for text in GUIDE.split("\n## ")[1:] if
 def test_the_guide(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in ("Keras", "JAX"):
-        pytest.importorskip(name.lower())
         monkeypatch.setenv("KERAS_BACKEND", "torch")
+        pytest.importorskip(name.lower())
     for code in blocks(SECTIONS[name], "python"):
         exec(code, {})
     WRITTEN.get(name, lambda: None)()
