@@ -17,11 +17,11 @@ LAYERS = {
     "_version": set(),
     "kernels": set(),
     "validation": set(),
-    "store": {"validation", "_version"},
+    "store": {"kernels", "validation", "_version"},
     "sources": {"store", "validation"},
     "scores": {"kernels", "validation"},
     "samplers": {"validation"},
-    "engine": {"sources", "scores", "samplers", "kernels", "validation"},
+    "engine": {"sources", "scores", "samplers", "store", "kernels", "validation"},
     "tables": {"validation", "store", "_version"},
     "selector": {"engine", "sources", "scores", "samplers", "validation"},
 }

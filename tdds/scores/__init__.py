@@ -24,6 +24,7 @@ from tdds.scores.methods import (
     Score,
     Variability,
     make_score,
+    make_scores,
 )
 from tdds.scores.series import (
     CEDifferences,
@@ -75,4 +76,5 @@ __all__ = [
     "TopMargin",
     "Variability",
     "make_score",
+    "make_scores",
 ]

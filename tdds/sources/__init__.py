@@ -17,7 +17,7 @@ import h5py
 from tdds import store
 from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, ZarrTrajectory, dataset_names
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory, read_npz
-from tdds.sources.base import Read, Trajectory, as_array
+from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
 from tdds.sources.pickles import CCSLogs
 from tdds.sources.spooled import SpooledTrajectory
@@ -42,6 +42,7 @@ __all__ = [
     "Read",
     "Trajectory",
     "as_array",
+    "decode",
     "open_trajectory",
 ]
 

@@ -23,7 +23,7 @@ class ArrayTrajectory(Trajectory):
     axes : {"NTC", "TNC", "NT", "TN"}, default samples first
     kind : {"probs", "logits", "log_probs"}, default "probs"
     dtype : str, default that of `values`
-        "bfloat16" where they are the uint16 of its bits.
+        "bfloat16" where they are the uint16 of its bits, "log8" where they are its codes.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class ArrayTrajectory(Trajectory):
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
         block = values[tuple(span[axis] for axis in self._axes)]
         block = compute(block) if is_dask(block) else np.asarray(block)
-        out[...] = decode(block, self.dtype).transpose([self._axes.index(axis) for axis in "NTC"[: block.ndim]])
+        out[...] = decode(block, self.dtype, out.dtype).transpose(
+            [self._axes.index(axis) for axis in "NTC"[: block.ndim]]
+        )
 
 
 class NpyFile(ArrayTrajectory):
@@ -118,7 +120,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 values,
                 axes=axes,
                 kind=kind or store.said(values, "kind"),
-                dtype="bfloat16" if values.dtype == np.uint16 and store.said(values, "dtype") == "bfloat16" else None,
+                dtype=coded_dtype(values),
                 name=f"{path}::{dataset}",
             )
             if self._axes[0] == "T":
@@ -136,9 +138,20 @@ class HDF5Trajectory(ArrayTrajectory):
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        with store.opened(self.path) as file:
+        with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
-            yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
+            samples_first = self._axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
+            whole_rows = store.holds_whole_rows(values)
+
+            def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
+                if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
+                    self._read(values, start, stop, epoch, out)
+                elif out.shape[1] == self.n_epochs and whole_rows:
+                    store.read_rows_directly(values, raw, start, out)
+                else:
+                    values.read_direct(out, np.s_[start:stop, epoch : epoch + out.shape[1]])
+
+            yield read
 
 
 class ZarrTrajectory(ArrayTrajectory):
@@ -204,6 +217,12 @@ def compute(block: Any) -> np.ndarray:
     distributed = sys.modules.get("distributed")
     persisted = distributed is not None and distributed.futures_of(block)
     return np.asarray(block.compute() if persisted else block.compute(scheduler="synchronous"))
+
+
+def coded_dtype(values: h5py.Dataset) -> str | None:
+    """The name of the dtype that integers in a file stand for, as its attribute `dtype` says."""
+    name = store.said(values, "dtype")
+    return name if name in ("bfloat16", "log8") and values.dtype == store.STORED[name] else None
 
 
 def map_npy(path: Path) -> np.memmap:
