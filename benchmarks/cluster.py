@@ -48,12 +48,12 @@ def compare(name: str) -> None:
                 with joblib.parallel_config(backend=backend, n_jobs=2):
                     times += [seconds(score)][turn == 0 :]  # the first turn compiles and fills the page cache
         with joblib.parallel_config(backend="dask"):
-            empty = seconds(lambda: joblib.Parallel(batch_size=1)(joblib.delayed(nothing)() for _ in range(1000)))
+            empty = seconds(lambda: joblib.Parallel(batch_size=1)(joblib.delayed(nothing)() for _ in range(300)))
     threads, dask = (float(np.median(times)) for times in taken.values())
     part = tdds.open_trajectory(name).part(0, 10_000)
     print(f"threads {threads:.2f} s, dask {dask:.2f} s ({dask / threads:.2f} times)")
     print(f"a task of 10,000 samples: {len(pickle.dumps(part)):,} bytes, labels of 8 bytes a sample among them")
-    print(f"an empty task: {empty:.1f} ms")
+    print(f"an empty task: {empty / 300 * 1000:.0f} ms")
 
 
 def convert_json_lines(folder: Path, n_samples: int, n_epochs: int, n_classes: int) -> None:

@@ -225,7 +225,7 @@ def test_runs_cover_the_rows_once_in_order(rows, row_bytes):
     for run, first, last in runs:
         assert (first, last) == (rows[run][0], rows[run][-1])
         assert last - first < max(1, (1 << 22) // row_bytes)
-        assert (np.diff(rows[run]) <= max(1, (1 << 14) // row_bytes)).all()
+        assert (np.diff(rows[run]) <= max(1, arrival._GAP_BYTES // row_bytes)).all()
 
 
 def test_runs_example():

@@ -141,13 +141,13 @@ class HDF5Trajectory(ArrayTrajectory):
         with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
             samples_first = self._axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
-            whole_rows = store.holds_whole_rows(values)
+            direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
 
             def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
                 if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
                     self._read(values, start, stop, epoch, out)
-                elif out.shape[1] == self.n_epochs and whole_rows:
-                    store.read_rows_directly(values, raw, start, out)
+                elif out.shape[1] == self.n_epochs and direct:
+                    direct.read(start, out)
                 else:
                     values.read_direct(out, np.s_[start:stop, epoch : epoch + out.shape[1]])
 

@@ -23,7 +23,7 @@ from tdds.validation import (
     missing_sample,
 )
 
-_GAP_BYTES = 1 << 14  # rows of a file that lie closer than this are read together
+_GAP_BYTES = 1 << 16  # rows of a file that lie closer than this are read together
 _RUN_BYTES = 1 << 22  # and at most so many bytes at once
 
 
@@ -228,13 +228,19 @@ class StoreTrajectory(ArrivalTrajectory):
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
-            with store.opened(path) as file:
+            with store.opened(path) as file, open(path, "rb", buffering=0) as raw:
                 values = file["values"]
+                direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
                 end = int(np.searchsorted(rows, first + len(values)))
                 own = rows[begin:end] - first
-                for stretch, low, high in _stretches(own, values[:1].nbytes):
-                    picked = _pick(values[low : high + 1], own[stretch] - low)
-                    yield slice(begin + stretch.start, begin + stretch.stop), picked
+                row, dtype = values.shape[1:], values.dtype
+                for stretch, low, high in _stretches(own, dtype.itemsize * (self.n_classes or 1)):
+                    read: np.ndarray = np.empty((high + 1 - low, *row), dtype)
+                    if direct:
+                        direct.read(low, read)
+                    else:
+                        values.read_direct(read, np.s_[low : high + 1])
+                    yield slice(begin + stretch.start, begin + stretch.stop), _pick(read, own[stretch] - low)
                 first += len(values)
             begin = end
 

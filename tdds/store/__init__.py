@@ -4,13 +4,17 @@ from tdds.store.hdf5 import (
     FORMAT,
     FORMAT_VERSION,
     PACKED_FORMAT,
+    DirectRows,
     check_local,
     holds_whole_rows,
     open_file,
     opened,
     read_ids,
+<<<<<<< HEAD
     read_rows_directly,
     said,
+=======
+>>>>>>> main
 )
 from tdds.store.packed import pack
 from tdds.store.reader import (
@@ -44,7 +48,7 @@ __all__ = [
     "read_ids",
     "said",
     "holds_whole_rows",
-    "read_rows_directly",
+    "DirectRows",
     "pack",
     "verify",
     "VerifyReport",
