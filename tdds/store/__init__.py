@@ -10,6 +10,11 @@ from tdds.store.hdf5 import (
     open_file,
     opened,
     read_ids,
+<<<<<<< HEAD
+    read_rows_directly,
+    said,
+=======
+>>>>>>> main
 )
 from tdds.store.packed import pack
 from tdds.store.reader import (
@@ -41,6 +46,7 @@ __all__ = [
     "opened",
     "check_local",
     "read_ids",
+    "said",
     "holds_whole_rows",
     "DirectRows",
     "pack",

@@ -177,6 +177,11 @@ def attribute(node: Any, name: str, expected: type) -> Any:
     return value
 
 
+def said(node: Any, name: str) -> str | None:
+    """An attribute that is text, None where it is not there."""
+    return attribute(node, name, str) if name in node.attrs else None
+
+
 def write_attributes(node: Any, **values: Any) -> None:
     """Write attributes, text of fixed length.
 
