@@ -10,11 +10,7 @@ from tdds.store.hdf5 import (
     open_file,
     opened,
     read_ids,
-<<<<<<< HEAD
-    read_rows_directly,
     said,
-=======
->>>>>>> main
 )
 from tdds.store.packed import pack
 from tdds.store.reader import (
