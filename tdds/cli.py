@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,7 +60,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 @app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")
 def score(
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go, an HDF5 file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
     method: Annotated[
         str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
     ] = "tdds",
@@ -93,9 +94,10 @@ def score(
 
     from tdds.engine import compute_scores
     from tdds.scores import make_score
-    from tdds.tables import ScoreTable
+    from tdds.tables import ScoreTable, check_scores_output
 
     check_output(output, force)
+    check_scores_output(output)
     trajectory = _open(source, axes, kind, missing, labels, ids)
     given: dict[str, Any] = {
         "T": T,
@@ -114,7 +116,8 @@ def score(
         scores=scores,
         keeps={name: one.keeps for name, one in chosen.items()},
         parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
-        source=describe(trajectory) | {"fingerprint": trajectory.fingerprint(n_read)},
+        source=describe(trajectory)
+        | {"fingerprint": trajectory.fingerprint(n_read), "command": shlex.join(["tdds", *sys.argv[1:]])},
         labels=trajectory.labels,
         ids=trajectory.ids,
     )
@@ -136,6 +139,9 @@ def score(
     for summary in summaries:
         title = f"{summary['method']}: " if len(summaries) > 1 else ""
         out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+    if output.suffix == ".csv":
+        out.print("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim", highlight=False)
+        return None
     which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
     out.print(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
     return None
@@ -165,12 +171,15 @@ def select(
     weighting: Annotated[
         Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
     ] = "per_sample",
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Write every sample, with its scores and whether it is kept.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep the samples with the best scores, with the weights to train them with."""
     from tdds.samplers import SAMPLERS, count_kept, draw_coreset
-    from tdds.tables import ScoreTable, selection_writer, write_selection
+    from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
 
     check_output(output, force)
     selection_writer(output)
@@ -186,7 +195,10 @@ def select(
     beside = {"second": second, "labels": table.labels, "random_state": random_state}
     coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
     indices, weights = coreset.indices, coreset.weights
-    write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
+    if all_rows:
+        write_all_rows(output, table, indices, weights)
+    else:
+        write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
     summary: dict[str, Any] = {
         "output": str(output),
         "n_samples": len(values),
@@ -207,6 +219,28 @@ def select(
     out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
     if table.labels is not None:
         _print_classes(summary["classes"])
+    return None
+
+
+@app.command(epilog="Example: tdds combine seed0.h5 seed1.h5 seed2.h5 -o mean.h5")
+def combine(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="Runs over the same data, one a seed.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    how: Annotated[Literal["mean", "rank"], typer.Option(help="The mean of the scores, or of their ranks.")] = "mean",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one file of scores of several runs."""
+    from tdds.tables import ScoreTable, combine_tables
+
+    check_output(output, force)
+    table = combine_tables([ScoreTable.load(path) for path in scores], how)
+    table.save(output)
+    if as_json:
+        return _print_json({"output": str(output), "n_samples": table.n_samples, "n_runs": len(scores), "how": how})
+    out.print(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}", highlight=False)
     return None
 
 
