@@ -53,6 +53,7 @@ Labels = Annotated[
 Ids = Annotated[
     str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
 ]
+Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -117,7 +118,7 @@ def score(
         keeps={name: one.keeps for name, one in chosen.items()},
         parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
         source=describe(trajectory)
-        | {"fingerprint": trajectory.fingerprint(n_read), "command": shlex.join(["tdds", *sys.argv[1:]])},
+        | {"fingerprint": trajectory.fingerprint(n_read), "n_epochs_read": n_read, "command": _command()},
         labels=trajectory.labels,
         ids=trajectory.ids,
     )
@@ -149,9 +150,7 @@ def score(
 
 @app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")
 def select(
-    scores: Annotated[
-        Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)
-    ],
+    scores: Scores,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Where the kept samples go: .npz, .csv, .txt, .parquet.")
     ],
@@ -237,10 +236,55 @@ def combine(
 
     check_output(output, force)
     table = combine_tables([ScoreTable.load(path) for path in scores], how)
+    table.source["command"] = _command()
     table.save(output)
     if as_json:
         return _print_json({"output": str(output), "n_samples": table.n_samples, "n_runs": len(scores), "how": how})
     out.print(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}", highlight=False)
+    return None
+
+
+@app.command(epilog="Example: tdds report scores.h5 --images data.npz -o report.html")
+def report(
+    scores: Scores,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the page goes, one HTML file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The samples: .npz with images, or a JPEG pack.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The samples: .csv, or text with one a line.", show_default=False)
+    ] = None,
+    trajectory: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
+    ] = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    method: Annotated[str | None, typer.Option(help="The score shown first.", show_default="tdds")] = None,
+    pruning_rate: Annotated[float, typer.Option(help="Share to REMOVE at first; the page has a slider.")] = 0.5,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show scores and their coresets to people: one HTML page that needs no network."""
+    from tdds.report import Images, Rows, write_report
+    from tdds.tables import ScoreTable
+
+    check_output(output, force)
+    if images and data:
+        raise ValueError("Say --images or --data, one of the two.")
+    write_report(
+        ScoreTable.load(scores),
+        output,
+        name=str(scores),
+        samples=Images(images) if images else Rows(data) if data else None,
+        trajectory=None if trajectory is None else _open(trajectory, axes, kind, missing, None, None),
+        method=method,
+        pruning_rate=pruning_rate,
+        command=_command(),
+    )
+    if as_json:
+        return _print_json({"output": str(output), "bytes": output.stat().st_size})
+    out.print(f"{output} ({output.stat().st_size / 2**20:.1f} MiB)", highlight=False, markup=False)
     return None
 
 
@@ -396,6 +440,11 @@ def describe(trajectory: Any) -> dict[str, Any]:
     }
 
 
+def _command() -> str:
+    """What was typed."""
+    return shlex.join(["tdds", *sys.argv[1:]])
+
+
 def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
     """The scores of `method` in a table that was read from `path`."""
     if method not in table.scores:
@@ -409,11 +458,10 @@ def _print_json(what: dict[str, Any]) -> None:
 
 def _class_counts(labels: Any, indices: Any) -> dict[int, list[int]]:
     """Kept and all samples of each class."""
-    import numpy as np
+    from tdds.summaries import class_counts
 
-    everything = np.bincount(labels)
-    kept = np.bincount(labels[indices], minlength=len(everything))
-    return {c: [int(kept[c]), int(n)] for c, n in enumerate(everything) if n}
+    kept, full = class_counts(labels, indices)
+    return {c: [int(kept[c]), int(n)] for c, n in enumerate(full) if n}
 
 
 def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:

@@ -18,7 +18,7 @@ N_BINS = 60
 def is_heavy_tailed(scores: np.ndarray) -> bool:
     """Whether `scores` need a logarithmic axis: none below 0, the top tenth over ten times the median, no counts."""
     median, high = np.quantile(scores, [0.5, 0.9])
-    return bool(scores.min() >= 0 and high > 10 * median and not _are_counts(scores))
+    return bool(scores.min() >= 0 and high > 10 * median and not _are_counts(scores) and _low(scores) < scores.max())
 
 
 def score_bins(scores: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
     """
     low, high = scores.min(), scores.max()
     if is_heavy_tailed(scores):
-        return np.geomspace(np.quantile(scores[scores > 0], 0.005), high, N_BINS + 1)
+        return np.geomspace(_low(scores), high, N_BINS + 1)
     if _are_counts(scores) and high - low < N_BINS:
         return np.arange(low, high + 2) - 0.5
     return np.histogram_bin_edges(scores, N_BINS)
@@ -114,6 +114,11 @@ def tell_story(trajectory: Trajectory, sample: int, score: TDDS) -> Story:
     averages = [score.reduce(diffs[:, : w + score.width])[0] for w in range(variances.shape[1])]
     shown = np.abs(diffs[0]) if score.magnitude else diffs[0]
     return Story(values, shown, variances[0], np.array(averages), None if labels is None else int(labels[0]))
+
+
+def _low(scores: np.ndarray) -> float:
+    """Where a logarithmic axis begins."""
+    return float(np.quantile(scores[scores > 0], 0.005))
 
 
 def _are_counts(scores: np.ndarray) -> bool:

@@ -128,8 +128,7 @@ class ScoreTable:
             raise FileNotFoundError(f"{path}: no such file; write one with `tdds score SOURCE -o {path}`.")
         if path.suffix == ".csv":
             raise TrajectoryError(f"{path}: does not say which end of a score is kept; pass the .h5 or .parquet file.")
-        with file_errors(path):
-            return cls._read_parquet(path) if path.suffix == ".parquet" else cls._read_hdf5(path)
+        return cls._read_parquet(path) if path.suffix == ".parquet" else cls._read_hdf5(path)
 
     def _origin(self) -> dict[str, Any]:
         return {
