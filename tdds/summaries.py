@@ -34,9 +34,14 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
     return np.histogram_bin_edges(scores, N_BINS)
 
 
+def bin_of(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The bin of each score; those outside belong to the first or the last."""
+    return np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, len(edges) - 2)
+
+
 def bin_counts(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """How many of `scores` lie in each bin; those outside count in the first or the last."""
-    return np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0]
+    """How many of `scores` lie in each bin."""
+    return np.bincount(bin_of(scores, edges), minlength=len(edges) - 1)
 
 
 def class_counts(labels: np.ndarray, indices: np.ndarray, n_classes: int | None = None) -> tuple[np.ndarray, ...]:

@@ -173,7 +173,7 @@ class ScoreTable:
     @classmethod
     def _read_parquet(cls, path: Path) -> ScoreTable:
         pyarrow = _pyarrow(path)
-        with file_errors(path):
+        with file_errors(path, "scores"):
             rows = pyarrow.parquet.read_table(path)
             origin = json.loads((rows.schema.metadata or {}).get(b"tdds", "{}"))
             _check_format(path, origin)

@@ -20,7 +20,7 @@ from tdds.report.samples import Samples
 from tdds.samplers import count_kept, preference
 from tdds.scores import AUM, METHODS, TDDS, make_score
 from tdds.sources import Trajectory
-from tdds.summaries import bin_counts, default_grid, is_heavy_tailed, overlap_grid, score_bins
+from tdds.summaries import bin_of, default_grid, is_heavy_tailed, overlap_grid, score_bins
 from tdds.tables import ScoreTable, replacing
 from tdds.validation import TrajectoryError, check_choice, check_real
 
@@ -159,7 +159,7 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
     order = np.argsort(-preference(scores, table.keeps[name]), kind="stable")
     thresholds = scores[order[np.array(kept) - 1]]
     edges = score_bins(scores)
-    counts = bin_counts(scores, edges)
+    bins = bin_of(scores, edges)
     scale = np.log if is_heavy_tailed(scores) else np.asarray
 
     def place(values: Any) -> np.ndarray:
@@ -168,7 +168,6 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
         return 100 * (scale(np.clip(values, edges[0], edges[-1])) - low) / (high - low)
 
     labels = people.labels[order]
-    small = labels.astype(np.uint8 if labels.max() < 256 else "<u2")
     n_shown = int(np.clip(_SHOWN // len(people.classes), 1, 6))
     ends = []
     for c in people.classes[:_CLASSES]:
@@ -184,15 +183,20 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
         "logarithmic": is_heavy_tailed(scores),
         "places": place(edges).round(3).tolist(),
         "ends": ends,
+        "counts": np.bincount(bins, minlength=len(edges) - 1).tolist(),
         "live": {
-            "labels": base64.b64encode(small.tobytes()).decode(),
-            "bytes": small.itemsize,
-            "keeps": table.keeps[name],
-            "bins": counts.tolist(),
+            "labels": _pack(labels),
+            "bins": _pack(bins[order]),
+            "side": {"largest": "more", "smallest": "less"}.get(table.keeps[name]),
             "thresholds": [f"{value:.4g}" for value in thresholds],
             "places": place(thresholds).round(2).tolist(),
         },
     }
+
+
+def _pack(numbers: np.ndarray) -> str:
+    """Small numbers as base64 of two bytes each, least first."""
+    return base64.b64encode(numbers.astype("<u2").tobytes()).decode()
 
 
 def _ticks(edges: np.ndarray, logarithmic: bool) -> np.ndarray:

@@ -5,55 +5,55 @@ const slider = byId("rate"), chooser = byId("method");
 const number = (n) => n.toLocaleString("en-US");
 const percent = (share) => (100 * share).toFixed(1) + "%";
 
-// Labels of all samples, the first to be kept first: how many of each class the first M hold is the coreset's balance.
+// Class and bin of every sample, the first to be kept first: what the first M hold is what a coreset of M holds.
+const unpack = (text) => new Uint16Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 for (const one of Object.values(data.methods)) {
-  const raw = Uint8Array.from(atob(one.labels), (c) => c.charCodeAt(0));
-  one.labels = one.bytes === 1 ? raw : new Uint16Array(raw.buffer);
+  one.labels = unpack(one.labels);
+  one.bins = unpack(one.bins);
 }
 
-function classCounts(labels, n) {
-  const counts = new Map();
-  for (let i = 0; i < n; i++) counts.set(labels[i], (counts.get(labels[i]) ?? 0) + 1);
+function countFirst(values, n) {
+  const counts = new Uint32Array(65536);
+  for (let i = 0; i < n; i++) counts[values[i]]++;
   return counts;
 }
 
-function drawHistogram(figure, one, kept) {
-  const bars = figure.querySelectorAll("rect.kept"), highest = Math.max(...one.bins);
-  let left = kept;
-  for (let i = 0; i < one.bins.length; i++) {
-    const b = one.keeps === "largest" ? one.bins.length - 1 - i : i;
-    const own = Math.min(left, one.bins[b]);
-    left -= own;
-    bars[b].setAttribute("y", 100 - 100 * own / highest);
-    bars[b].setAttribute("height", 100 * own / highest);
-  }
-  for (const end of ["x1", "x2"]) figure.querySelector(".threshold").setAttribute(end, one.places[slider.value]);
+function drawHistogram(figure, one, nKept) {
+  const all = countFirst(one.bins, data.nSamples), kept = countFirst(one.bins, nKept);
+  const highest = all.reduce((a, b) => Math.max(a, b));
+  figure.querySelectorAll("rect.kept").forEach((bar, i) => {
+    bar.setAttribute("y", 100 - 100 * kept[i] / highest);
+    bar.setAttribute("height", 100 * kept[i] / highest);
+  });
+  const line = figure.querySelector(".threshold");
+  for (const end of ["x1", "x2"]) line.setAttribute(end, one.places[slider.value]);
+  line.toggleAttribute("hidden", !one.side);
 }
 
-function fillTable(one, kept) {
-  const before = classCounts(one.labels, data.nSamples), after = classCounts(one.labels, kept);
+function fillTable(one, nKept) {
+  const before = countFirst(one.labels, data.nSamples), after = countFirst(one.labels, nKept);
   for (const row of document.querySelectorAll("#balance tbody tr")) {
-    const n = before.get(Number(row.dataset.class)), m = after.get(Number(row.dataset.class)) ?? 0;
-    const texts = { n: number(n), before: percent(n / data.nSamples), kept: number(m), after: percent(m / kept), share: percent(m / n) };
-    for (const [name, text] of Object.entries(texts)) row.querySelector("." + name).textContent = text;
+    const n = before[row.dataset.class], m = after[row.dataset.class];
+    const cells = { n: number(n), before: percent(n / data.nSamples), kept: number(m), after: percent(m / nKept), share: percent(m / n) };
+    for (const [name, text] of Object.entries(cells)) row.querySelector("." + name).textContent = text;
     row.querySelector(".bar i").style.width = percent(m / n);
-    row.querySelector(".bar span").style.setProperty("--mean", percent(kept / data.nSamples));
+    row.querySelector(".bar span").style.setProperty("--mean", percent(nKept / data.nSamples));
   }
 }
 
 function update() {
   const name = chooser ? chooser.value : Object.keys(data.methods)[0];
-  const one = data.methods[name], kept = data.kept[slider.value];
+  const one = data.methods[name], nKept = data.kept[slider.value], rate = slider.value / 1000;
   for (const part of document.querySelectorAll("[data-method]")) part.hidden = part.dataset.method !== name;
-  const rate = slider.value / 1000;
   slider.setAttribute("aria-valuetext", percent(rate) + " removed");
   byId("rate-text").textContent = percent(rate);
-  byId("kept").textContent = number(kept);
+  byId("kept").textContent = number(nKept);
+  byId("cut").hidden = !one.side;
   byId("threshold").textContent = one.thresholds[slider.value];
-  byId("side").textContent = one.keeps === "largest" ? "more" : "less";
+  byId("side").textContent = one.side;
   byId("select").textContent = `tdds select ${data.file} --method ${name} --pruning-rate ${rate} -o kept.csv`;
-  drawHistogram(document.querySelector(`figure[data-method="${CSS.escape(name)}"]`), one, kept);
-  fillTable(one, kept);
+  drawHistogram(document.querySelector(`figure[data-method="${CSS.escape(name)}"]`), one, nKept);
+  fillTable(one, nKept);
 }
 
 slider.addEventListener("input", update);

@@ -48,7 +48,7 @@ class Images(Samples):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with file_errors(path), np.load(path, allow_pickle=False) as held:
+        with file_errors(path, "images"), np.load(path, allow_pickle=False) as held:
             if "images" in held:
                 self._pixels, labels = held["images"], "labels"
                 self.n_samples = len(self._pixels)
@@ -72,7 +72,7 @@ class Images(Samples):
                 self.ids = check_ids(held["ids"], self.n_samples)
 
     def show(self, sample: int) -> dict[str, Any]:
-        with file_errors(self.path):
+        with file_errors(self.path, "images"):
             if not hasattr(self, "_bytes"):
                 return {"image": data_uri(Image.fromarray(self._pixels[sample]))}
             stored = self._bytes[self._offsets[sample] : self._offsets[sample + 1]].tobytes()
@@ -84,7 +84,7 @@ class Rows(Samples):
     """A ``.csv`` with a header, a row a sample; or a text file, a line a sample."""
 
     def __init__(self, path: Path) -> None:
-        with file_errors(path), open(path, newline="", encoding="utf-8") as file:
+        with file_errors(path, "rows"), open(path, newline="", encoding="utf-8") as file:
             if path.suffix == ".csv":
                 self._names, *self._rows = csv.reader(file)
             else:
