@@ -178,6 +178,7 @@ def select(
 ) -> None:
     """Keep the samples with the best scores, with the weights to train them with."""
     from tdds.samplers import SAMPLERS, count_kept, draw_coreset
+    from tdds.summaries import class_counts
     from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
 
     check_output(output, force)
@@ -206,7 +207,8 @@ def select(
         "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
     }
     if table.labels is not None:
-        summary["classes"] = _class_counts(table.labels, indices)
+        n_kept_of, n_of = class_counts(table.labels, indices)
+        summary["classes"] = {c: [int(n_kept_of[c]), int(n)] for c, n in enumerate(n_of) if n}
     if as_json:
         return _print_json(summary)
     bound = f"those with a score of {coreset.threshold:.4g} or {'more' if keeps == 'largest' else 'less'}"
@@ -454,14 +456,6 @@ def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
 
 def _print_json(what: dict[str, Any]) -> None:
     print(json.dumps(what))
-
-
-def _class_counts(labels: Any, indices: Any) -> dict[int, list[int]]:
-    """Kept and all samples of each class."""
-    from tdds.summaries import class_counts
-
-    kept, full = class_counts(labels, indices)
-    return {c: [int(kept[c]), int(n)] for c, n in enumerate(full) if n}
 
 
 def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:

@@ -44,9 +44,9 @@ def bin_counts(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.bincount(bin_of(scores, edges), minlength=len(edges) - 1)
 
 
-def class_counts(labels: np.ndarray, indices: np.ndarray, n_classes: int | None = None) -> tuple[np.ndarray, ...]:
-    """Samples of each class among `indices`, and in all; the classes are 0 ... max label, or `n_classes` of them."""
-    full = np.bincount(labels, minlength=n_classes or 0)
+def class_counts(labels: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of each class, 0 to the largest label, among `indices` and in all."""
+    full = np.bincount(labels)
     return np.bincount(labels[indices], minlength=len(full)), full
 
 

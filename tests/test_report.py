@@ -251,6 +251,32 @@ def test_data_that_do_not_fit(tmp_path, change, message):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [(b"no images", Images, r"data: is no \.npz file"), (b"\xff\xfe", Rows, "data: cannot be read as rows")],
+)
+def test_files_that_are_none(tmp_path, content, kind, message):
+    (tmp_path / "data").write_bytes(content)
+    with pytest.raises(TrajectoryError, match=message):
+        kind(tmp_path / "data")
+    with pytest.raises(FileNotFoundError):
+        kind(tmp_path / "nothing")
+
+
+def test_damaged_jpeg_is_named(tmp_path):
+    pack = {"jpeg_train": np.zeros(N, np.uint8), "offsets_train": np.arange(N + 1), "y_train": LABELS}
+    np.savez(tmp_path / "pack.npz", **pack)
+    with pytest.raises(TrajectoryError, match=r"pack\.npz: cannot be read as images"):
+        report(tmp_path, samples=Images(tmp_path / "pack.npz"))
+
+
+def test_the_only_sample_of_a_class_is_shown_once(tmp_path, images):
+    labels = np.where(np.arange(N) == 7, 1, 0)
+    np.savez(images, images=np.load(images)["images"])
+    page = report(tmp_path, make_table(labels=labels, scores={"tdds": RNG.random(N)}), samples=Images(images))
+    assert [alt for _, alt in page.images()].count("Sample 7, 1") == 1
+
+
 def test_another_trajectory_is_refused(tmp_path):
     with pytest.raises(TrajectoryError, match="is not the trajectory that was scored"):
         report(tmp_path, trajectory=open_trajectory(PROBS[::-1].copy()))

@@ -29,7 +29,7 @@ class ClassBalanceDisplay:
 
     Parameters
     ----------
-    kept, full : (n_classes,) integer arrays
+    kept, full : (n_classes,) int arrays
         Samples of each class in the coreset, and in all data; classes without any are left out.
     class_names : sequence of str, optional
     max_classes : int, default 30
@@ -38,7 +38,7 @@ class ClassBalanceDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
-    classes_ : integer array
+    classes_ : int array
         The classes shown, from the bottom up.
     full_, kept_ : matplotlib Line2D
         Their shares.
@@ -111,6 +111,10 @@ class ClassBalanceDisplay:
 
     def plot(self, ax: Axes | None = None) -> ClassBalanceDisplay:
         """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
 
         Returns
         -------
@@ -264,6 +268,10 @@ class OverlapDisplay:
     def plot(self, ax: Axes | None = None) -> OverlapDisplay:
         """Draw on `ax`, or on a new figure.
 
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
         Returns
         -------
         self
@@ -362,6 +370,10 @@ class AccuracyDisplay:
 
     def plot(self, ax: Axes | None = None) -> AccuracyDisplay:
         """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
 
         Returns
         -------

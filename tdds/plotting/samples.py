@@ -27,7 +27,7 @@ class ScoreDisplay:
     Parameters
     ----------
     scores : (n_samples,) float array
-    indices : (n_kept,) integer array, optional
+    indices : (n_kept,) int array, optional
         The samples that are kept.
     threshold : float, optional
         The least score kept, or the greatest where the smallest are.
@@ -116,6 +116,10 @@ class ScoreDisplay:
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
 
         Returns
         -------
@@ -211,6 +215,10 @@ class SampleStoryDisplay:
     def plot(self, ax: Axes | None = None) -> SampleStoryDisplay:
         """Draw in the place of `ax`, or on a new figure.
 
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
         Returns
         -------
         self
@@ -298,7 +306,7 @@ class DataMapDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     points_ : matplotlib PathCollection
-    shown_ : (n_shown,) integer array
+    shown_ : (n_shown,) int array
         The samples that are shown, the highest scores last, so on top.
 
     Examples
@@ -336,8 +344,10 @@ class DataMapDisplay:
 
         Parameters
         ----------
-        source, y
-            As for `score_trajectory`; labels are needed.
+        source : array, path, iterable of epochs or Trajectory
+            Anything that `open_trajectory` opens.
+        y : (n_samples,) integers, optional
+            Labels; left out, the source's own.
         method : str, default "tdds"
             What colours the samples.
         n_shown : int, default 5000
@@ -384,6 +394,10 @@ class DataMapDisplay:
 
     def plot(self, ax: Axes | None = None) -> DataMapDisplay:
         """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
 
         Returns
         -------

@@ -25,7 +25,7 @@ from tdds.tables import ScoreTable, replacing
 from tdds.validation import TrajectoryError, check_choice, check_real
 
 STEPS = 1000  # of the slider: tenths of a percent
-_SHOWN = 240  # thumbnails of each end, spread over the classes, at most 6 a class
+_SHOWN = 240  # samples of each end, spread over the classes
 _CLASSES = 100  # shown with samples
 _SUSPECTS = 24
 #: Which score tells wrong labels best, the first that is there, and the end at which they gather.
@@ -168,12 +168,12 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
         return 100 * (scale(np.clip(values, edges[0], edges[-1])) - low) / (high - low)
 
     labels = people.labels[order]
-    n_shown = int(np.clip(_SHOWN // len(people.classes), 1, 6))
+    n_shown = max(1, min(_SHOWN // len(people.classes), (people.samples or Samples).n_shown))
     ends = []
     for c in people.classes[:_CLASSES]:
         own = order[labels == c]
-        n_own = min(n_shown, -(-len(own) // 2))
-        ends.append((c, [people.card(i) for i in own[:n_own]], [people.card(i) for i in own[: -n_own - 1 : -1]]))
+        n_most, n_least = (min(n_shown, half) for half in (-(-len(own) // 2), len(own) // 2))
+        ends.append((c, [people.card(i) for i in own[:n_most]], [people.card(i) for i in own[: -n_least - 1 : -1]]))
     ticks = [tick for tick in _ticks(edges, is_heavy_tailed(scores)) if edges[0] <= tick <= edges[-1]]
     return {
         "keeps": table.keeps[name],

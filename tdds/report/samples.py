@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,7 @@ class Samples(ABC):
     ids : (n_samples,) array or None
     """
 
+    n_shown: ClassVar[int] = 6  # of each end of a class, at most
     n_samples: int
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
@@ -44,10 +46,23 @@ class Images(Samples):
 
     Either ``images``, (n, h, w) or (n, h, w, 3) of uint8, and ``labels``; or a pack of JPEG files end to end,
     ``jpeg_train``, ``offsets_train`` and ``y_train``. In both, ``class_names`` and ``ids`` where they are there.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    TrajectoryError
+        The file is damaged, or holds no images in one of these forms.
+    FileNotFoundError
+        There is no such file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
         with file_errors(path, "images"), np.load(path, allow_pickle=False) as held:
             if "images" in held:
                 self._pixels, labels = held["images"], "labels"
@@ -81,7 +96,21 @@ class Images(Samples):
 
 
 class Rows(Samples):
-    """A ``.csv`` with a header, a row a sample; or a text file, a line a sample."""
+    """A ``.csv`` with a header, a row a sample; or a text file, a line a sample.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    TrajectoryError
+        The file is no text.
+    FileNotFoundError
+        There is no such file.
+    """
+
+    n_shown: ClassVar[int] = 3
 
     def __init__(self, path: Path) -> None:
         with file_errors(path, "rows"), open(path, newline="", encoding="utf-8") as file:
