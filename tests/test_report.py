@@ -94,7 +94,7 @@ def test_the_slider_keeps_what_select_keeps(tmp_path, name):
     table.scores["tdds"][10:20] = table.scores["tdds"][5]  # ties
     page = report(tmp_path, table)
     live = page.data["methods"][name]
-    ranked, bins = (np.frombuffer(base64.b64decode(live[what]), dtype="<u2") for what in ("labels", "bins"))
+    ranked, bins = (np.frombuffer(base64.b64decode(live[what]), dtype=np.uint8) for what in ("labels", "bins"))
     preferred = preference(table.scores[name], table.keeps[name])
     for step in range(1000):
         n_kept = count_kept(N, step / 1000)
@@ -346,7 +346,7 @@ def test_the_page_lives(tmp_path, images, browser):
         bars = browser.find_elements("css selector", f'figure[data-method="{name}"] rect.kept')
         heights = np.array([float(bar.get_attribute("height")) for bar in bars])
         bins = base64.b64decode(Page(tmp_path / "report.html").data["methods"][name]["bins"])
-        highest = np.bincount(np.frombuffer(bins, dtype="<u2")).max()
+        highest = np.bincount(np.frombuffer(bins, dtype=np.uint8)).max()
         assert (heights * highest / 100).sum() == pytest.approx(len(kept))
         assert f"--method {name} --pruning-rate {step / 1000:g} " in browser.find_element("id", "select").text
 
@@ -365,6 +365,16 @@ def test_the_page_lives(tmp_path, images, browser):
     assert browser.title == "tdds report: scores.h5"  # the hostile class name ran nothing
     assert HOSTILE in shown(browser, "#balance th")
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.browser
+def test_more_classes_than_a_byte_counts(tmp_path, browser):
+    labels = np.repeat(np.arange(300), 2)
+    scores = RNG.random(600)
+    write_report(make_table(labels=labels, scores={"tdds": scores}), tmp_path / "report.html", pruning_rate=0.25)
+    browser.get((tmp_path / "report.html").as_uri())
+    counts = np.bincount(labels[top(scores, 450)], minlength=300)
+    assert shown(browser, "#balance td.kept") == [str(count) for count in counts]
 
 
 @pytest.mark.browser

@@ -195,8 +195,8 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
 
 
 def _pack(numbers: np.ndarray) -> str:
-    """Small numbers as base64 of two bytes each, least first."""
-    return base64.b64encode(numbers.astype("<u2").tobytes()).decode()
+    """Small numbers as base64: a byte each, or two, the lower first, where one is not enough for all of them."""
+    return base64.b64encode(numbers.astype(np.uint8 if numbers.max() < 256 else "<u2").tobytes()).decode()
 
 
 def _ticks(edges: np.ndarray, logarithmic: bool) -> np.ndarray:

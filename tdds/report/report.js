@@ -6,7 +6,10 @@ const number = (n) => n.toLocaleString("en-US");
 const percent = (share) => (100 * share).toFixed(1) + "%";
 
 // Class and bin of every sample, the first to be kept first: what the first M hold is what a coreset of M holds.
-const unpack = (text) => new Uint16Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return bytes.length === data.nSamples ? bytes : new Uint16Array(bytes.buffer);
+}
 for (const one of Object.values(data.methods)) {
   one.labels = unpack(one.labels);
   one.bins = unpack(one.bins);
