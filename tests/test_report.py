@@ -181,6 +181,18 @@ def test_other_T_and_K(tmp_path):
     assert "T=8 100%" in page.text
 
 
+def test_a_trajectory_too_short_for_a_window(tmp_path):
+    trajectory = open_trajectory(PROBS[:, :2].copy())
+    scores = {"entropy": np.array(equations.entropy(PROBS[:, :2]))}
+    page = report(
+        tmp_path,
+        make_table(scores=scores, keeps={"entropy": "largest"}, parameters={"entropy": {}}, source={}),
+        trajectory=trajectory,
+    )
+    assert "Other T and K" not in page.text
+    assert trajectory.labels is None
+
+
 def test_rows_of_a_table_and_lines_of_a_text(tmp_path):
     with open(tmp_path / "rows.csv", "w", newline="") as file:
         csv.writer(file).writerows([["age", "note"], *([i, f"<b>{'x' * 400}"] for i in range(N))])
@@ -198,7 +210,16 @@ def test_without_labels_or_samples(tmp_path):
     assert page.data["methods"]["tdds"]["bins"]
 
 
-@pytest.mark.parametrize("scores", [np.zeros(N), np.r_[np.zeros(70), np.full(20, 0.3)], np.arange(N) % 2])
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.zeros(N),
+        np.r_[np.zeros(70), np.full(20, 0.3)],
+        np.arange(N) % 2,
+        np.r_[np.zeros(60), 0.2 + np.arange(30) / 60],
+    ],
+    ids=["constant", "two values", "counts", "within a decade"],
+)
 def test_scores_without_a_spread(tmp_path, scores):
     page = report(tmp_path, make_table(scores={"tdds": scores.astype(float)}))
     bars = [
@@ -207,7 +228,7 @@ def test_scores_without_a_spread(tmp_path, scores):
         if attributes.get("class") == "all" and tag == "rect"
     ]
     assert max(bars) == 100
-    assert sum(np.array(bars) > 0) == len(np.unique(scores))
+    assert (np.array(bars) > 0).sum() >= min(3, len(np.unique(scores)))
     assert "nan" not in page.text
 
 

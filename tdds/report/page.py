@@ -19,7 +19,7 @@ from tdds.engine import compute_scores, read_sample
 from tdds.report.samples import Samples
 from tdds.samplers import count_kept, preference
 from tdds.scores import AUM, METHODS, TDDS, make_score
-from tdds.sources import Trajectory
+from tdds.sources import Trajectory, open_trajectory
 from tdds.summaries import bin_of, default_grid, is_heavy_tailed, overlap_grid, score_bins
 from tdds.tables import ScoreTable, replacing
 from tdds.validation import TrajectoryError, check_choice, check_real
@@ -60,7 +60,7 @@ def write_report(
     method : str, optional
         The score that is shown first; the others of the table can be chosen.
     pruning_rate : float in [0, 1), default 0.5
-        Share of the samples that is removed where the slider stands at first.
+        Share of the samples that is removed where the slider stands at first, to a tenth of a percent.
     command : str, optional
         What wrote this report.
 
@@ -204,7 +204,7 @@ def _ticks(edges: np.ndarray, logarithmic: bool) -> np.ndarray:
     low, high = edges[[0, -1]]
     if logarithmic:
         powers = np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
-        return 10.0 ** powers[:: -(-len(powers) // 7)]
+        return 10.0 ** powers[:: max(1, -(-len(powers) // 7))]
     rough = (high - low) / 6
     unit = 10 ** np.floor(np.log10(rough))
     size = unit * next(factor for factor in (1, 2, 5, 10) if factor * unit >= rough)
@@ -217,8 +217,7 @@ def _suspects(table: ScoreTable, people: _People, trajectory: Trajectory | None)
         return None
     held = {name: table.scores[name] for name in SUSPICION if name in table.scores}
     if not held and trajectory is not None and trajectory.n_classes is not None:
-        trajectory.labels = people.labels
-        held = compute_scores(trajectory, {"aum": AUM()})
+        held = compute_scores(open_trajectory(trajectory, labels=people.labels), {"aum": AUM()})
     if not held:
         return None
     name, scores = next(iter(held.items()))
@@ -233,12 +232,14 @@ def _suspects(table: ScoreTable, people: _People, trajectory: Trajectory | None)
     return {"method": name, "end": SUSPICION[name], "formula": METHODS[name].__doc__.split("\n")[0], "cards": cards}
 
 
-def _grid(table: ScoreTable, trajectory: Trajectory, pruning_rate: float) -> dict[str, Any]:
-    """How much of the TDDS coreset remains at other T and K."""
+def _grid(table: ScoreTable, trajectory: Trajectory, pruning_rate: float) -> dict[str, Any] | None:
+    """How much of the TDDS coreset remains at other T and K; None of a trajectory that is too short for a window."""
     said, n_read = (table.source.get(key) for key in ("fingerprint", "n_epochs_read"))
     if n_read and trajectory.fingerprint(n_read) != said:
         raise TrajectoryError(f"{trajectory.name}: is not the trajectory that was scored: its fingerprint is another.")
     n_epochs = trajectory.n_epochs or 0
+    if n_epochs < 3:
+        return None
     score: Any = TDDS(K=min(10, n_epochs))
     if "tdds" in table.scores:
         score = make_score("tdds", **table.parameters["tdds"])
