@@ -192,9 +192,11 @@ class ScoreTable:
 
 
 def check_scores_output(path: Path) -> None:
-    """Raise where scores cannot be written to a file with this extension."""
+    """Raise where scores cannot be written to a file with this extension, or pyarrow is not there for it."""
     if path.suffix not in (".h5", ".hdf5", ".parquet", ".csv"):
         raise ValueError(f"{path}: scores are written as .h5, .parquet, .csv; got {path.suffix or 'no extension'!r}.")
+    if path.suffix == ".parquet":
+        _pyarrow(path)
 
 
 def is_scores(path: Path) -> bool:

@@ -235,12 +235,19 @@ def test_accuracy_with_intervals_from_a_file(tmp_path):
     assert display.ax_.lines[0].get_ydata()[0] == 1
 
 
+ROW = {"method": "tdds", "pruning_rate": 0.5, "seed": 0, "accuracy": 0.9}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([], "hold no row"),
-        ([{"method": "tdds", "pruning_rate": 0.5}], "Row 1 of the results: expected .* KeyError\\('accuracy'\\)"),
-        ([{"method": "tdds", "pruning_rate": 0.5, "accuracy": 1}, "{"], "Row 2 of the results"),
+        (
+            [{"method": "tdds", "pruning_rate": 0.5, "seed": 0}],
+            "Row 1 of the results: expected .* KeyError\\('accuracy'\\)",
+        ),
+        ([ROW, "{"], "Row 2 of the results: expected"),
+        ([ROW, ROW | {"dataset": "other"}], "Row 2 of the results is a second one of tdds, 0.5 removed, seed 0"),
     ],
 )
 def test_results_that_are_none(rows, message):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from test_cli import run
 
 from tdds import TrajectoryError
 from tdds._version import __version__
-from tdds.tables import ScoreTable, combine_tables, write_all_rows
+from tdds.tables import ScoreTable, check_scores_output, combine_tables, write_all_rows
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -109,6 +110,20 @@ def test_other_extension_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"scores are written as \.h5, \.parquet, \.csv; got '\.xls'"):
         make_table().save(tmp_path / "scores.xls")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "use", "extra"),
+    [
+        ("pyarrow", lambda path: check_scores_output(path / "s.parquet"), "parquet"),
+        ("pandas", lambda path: make_table().to_pandas(), "pandas"),
+    ],
+)
+def test_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, module, use, extra):
+    for name in (module, f"{module}.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=rf"pip install 'tdds-coreset\[{extra}\]'"):
+        use(tmp_path)
 
 
 def test_all_rows_say_what_is_kept(tmp_path):

@@ -1,7 +1,7 @@
 """Pictures of scores and coresets, in scikit-learn's Display convention: `from_...` draws, `plot` draws again.
 
-Every display keeps what it drew: `ax_`, `figure_` and its artists. The palette is safe for the colour-blind, and
-nothing is told by colour alone.
+Every display keeps what it drew: `ax_` (a story has three, `axes_`), `figure_` and its artists. The palette is safe for
+the colour-blind, and nothing is told by colour alone.
 """
 
 try:

@@ -340,14 +340,15 @@ class AccuracyDisplay:
         Parameters
         ----------
         results : path of a JSON-lines file, or its rows
-            Each row with `method`, `pruning_rate` and `accuracy`, in [0, 1]; one a seed.
+            Each with `method`, `pruning_rate`, `seed` and `accuracy`, in [0, 1]. Where a file holds more than one
+            setting, such as two data sets, pass the rows of one.
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
         Raises
         ------
         ValueError
-            There is no row, or a row lacks one of these or is no JSON.
+            There is no row, a row lacks one of these or is no JSON, or two are of the same method, rate and seed.
         FileNotFoundError
             There is no such file.
         """
@@ -355,15 +356,23 @@ class AccuracyDisplay:
         if isinstance(results, (str, os.PathLike)):
             rows = [line for line in Path(results).read_text(encoding="utf-8").splitlines() if line.strip()]
         accuracies: dict[str, dict[float, list[float]]] = {}
+        seen = set()
         for number, row in enumerate(rows, 1):
             try:
                 row = json.loads(row) if isinstance(row, str) else row
-                rate, accuracy = float(row["pruning_rate"]), float(row["accuracy"])
-                accuracies.setdefault(str(row["method"]), {}).setdefault(rate, []).append(accuracy)
+                method, rate, seed = key = str(row["method"]), float(row["pruning_rate"]), row["seed"]
+                accuracy = float(row["accuracy"])
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f"Row {number} of the results: expected method, pruning_rate and accuracy; {error!r}."
+                    f"Row {number} of the results: expected method, pruning_rate, seed and accuracy; {error!r}."
                 ) from None
+            if key in seen:
+                raise ValueError(
+                    f"Row {number} of the results is a second one of {method}, {rate:g} removed, seed {seed}; pass the "
+                    "rows of one setting."
+                )
+            seen.add(key)
+            accuracies.setdefault(method, {}).setdefault(rate, []).append(accuracy)
         if not accuracies:
             raise ValueError("The results hold no row; expected one for each method, pruning rate and seed.")
         return cls(accuracies).plot(ax)
