@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,6 +54,7 @@ Labels = Annotated[
 Ids = Annotated[
     str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
 ]
+Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -60,7 +62,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 @app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")
 def score(
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go, an HDF5 file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
     method: Annotated[
         str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
     ] = "tdds",
@@ -99,9 +101,10 @@ def score(
 
     from tdds.engine import compute_scores
     from tdds.scores import make_scores
-    from tdds.tables import ScoreTable
+    from tdds.tables import ScoreTable, check_scores_output
 
     check_output(output, force)
+    check_scores_output(output)
     trajectory = _open(source, axes, kind, missing, labels, ids)
     given: dict[str, Any] = {
         "T": parse_list("T", T, int),
@@ -120,7 +123,8 @@ def score(
         scores=scores,
         keeps={name: one.keeps for name, one in chosen.items()},
         parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
-        source=describe(trajectory) | {"fingerprint": trajectory.fingerprint(n_read)},
+        source=describe(trajectory)
+        | {"fingerprint": trajectory.fingerprint(n_read), "n_epochs_read": n_read, "command": _command()},
         labels=trajectory.labels,
         ids=trajectory.ids,
     )
@@ -142,6 +146,9 @@ def score(
     for summary in summaries:
         title = f"{summary['method']}: " if len(summaries) > 1 else ""
         out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+    if output.suffix == ".csv":
+        out.print("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim", highlight=False)
+        return None
     which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
     out.print(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
     return None
@@ -149,9 +156,7 @@ def score(
 
 @app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")
 def select(
-    scores: Annotated[
-        Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)
-    ],
+    scores: Scores,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Where the kept samples go: .npz, .csv, .txt, .parquet.")
     ],
@@ -171,12 +176,16 @@ def select(
     weighting: Annotated[
         Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
     ] = "per_sample",
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Write every sample, with its scores and whether it is kept.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep the samples with the best scores, with the weights to train them with."""
     from tdds.samplers import SAMPLERS, count_kept, draw_coreset
-    from tdds.tables import ScoreTable, selection_writer, write_selection
+    from tdds.summaries import class_counts
+    from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
 
     check_output(output, force)
     selection_writer(output)
@@ -192,7 +201,10 @@ def select(
     beside = {"second": second, "labels": table.labels, "random_state": random_state}
     coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
     indices, weights = coreset.indices, coreset.weights
-    write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
+    if all_rows:
+        write_all_rows(output, table, indices, weights)
+    else:
+        write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
     summary: dict[str, Any] = {
         "output": str(output),
         "n_samples": len(values),
@@ -201,7 +213,8 @@ def select(
         "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
     }
     if table.labels is not None:
-        summary["classes"] = _class_counts(table.labels, indices)
+        n_kept_of, n_of = class_counts(table.labels, indices)
+        summary["classes"] = {c: [int(n_kept_of[c]), int(n)] for c, n in enumerate(n_of) if n}
     if as_json:
         return _print_json(summary)
     bound = f"those with a score of {coreset.threshold:.4g} or {'more' if keeps == 'largest' else 'less'}"
@@ -213,6 +226,73 @@ def select(
     out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
     if table.labels is not None:
         _print_classes(summary["classes"])
+    return None
+
+
+@app.command(epilog="Example: tdds combine seed0.h5 seed1.h5 seed2.h5 -o mean.h5")
+def combine(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="Runs over the same data, one a seed.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    how: Annotated[Literal["mean", "rank"], typer.Option(help="The mean of the scores, or of their ranks.")] = "mean",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one file of scores of several runs."""
+    from tdds.tables import ScoreTable, combine_tables
+
+    check_output(output, force)
+    table = combine_tables([ScoreTable.load(path) for path in scores], how)
+    table.source["command"] = _command()
+    table.save(output)
+    if as_json:
+        return _print_json({"output": str(output), "n_samples": table.n_samples, "n_runs": len(scores), "how": how})
+    out.print(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}", highlight=False)
+    return None
+
+
+@app.command(epilog="Example: tdds report scores.h5 --images data.npz -o report.html")
+def report(
+    scores: Scores,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the page goes, one HTML file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The samples: .npz with images, or a JPEG pack.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The samples: .csv, or text with one a line.", show_default=False)
+    ] = None,
+    trajectory: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
+    ] = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    method: Annotated[str | None, typer.Option(help="The score shown first.", show_default="tdds")] = None,
+    pruning_rate: Annotated[float, typer.Option(help="Share to REMOVE at first; the page has a slider.")] = 0.5,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show scores and their coresets to people: one HTML page that needs no network."""
+    from tdds.report import Images, Rows, write_report
+    from tdds.tables import ScoreTable
+
+    check_output(output, force)
+    if images and data:
+        raise ValueError("Say --images or --data, one of the two.")
+    write_report(
+        ScoreTable.load(scores),
+        output,
+        name=str(scores),
+        samples=Images(images) if images else Rows(data) if data else None,
+        trajectory=None if trajectory is None else _open(trajectory, axes, kind, missing, None, None),
+        method=method,
+        pruning_rate=pruning_rate,
+        command=_command(),
+    )
+    if as_json:
+        return _print_json({"output": str(output), "bytes": output.stat().st_size})
+    out.print(f"{output} ({output.stat().st_size / 2**20:.1f} MiB)", highlight=False, markup=False)
     return None
 
 
@@ -382,6 +462,11 @@ def describe(trajectory: Any) -> dict[str, Any]:
     }
 
 
+def _command() -> str:
+    """What was typed."""
+    return shlex.join(["tdds", *sys.argv[1:]])
+
+
 def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
     """The scores of `method` in a table that was read from `path`."""
     if method not in table.scores:
@@ -391,15 +476,6 @@ def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
 
 def _print_json(what: dict[str, Any]) -> None:
     print(json.dumps(what))
-
-
-def _class_counts(labels: Any, indices: Any) -> dict[int, list[int]]:
-    """Kept and all samples of each class."""
-    import numpy as np
-
-    everything = np.bincount(labels)
-    kept = np.bincount(labels[indices], minlength=len(everything))
-    return {c: [int(kept[c]), int(n)] for c, n in enumerate(everything) if n}
 
 
 def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:

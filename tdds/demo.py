@@ -124,29 +124,17 @@ def new_model(seed: int) -> MLPClassifier:
 def draw(path: Path, selector: TDDSSelector, images: np.ndarray, labels: np.ndarray, n_shown: int = 10) -> Path | None:
     """The distribution of the scores, and the digits valued most and least; None where matplotlib is not there."""
     try:
-        from matplotlib.figure import Figure
+        from tdds.plotting import ScoreDisplay
     except ImportError:
         return None
+    from matplotlib.figure import Figure
+
     scores = selector.scores_
-    positive = scores[scores > 0]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))  # type: ignore[misc]
     axes = left.subplots()
-    axes.hist(positive, bins=np.geomspace(positive.min(), positive.max(), 40), color="#4477aa")
-    axes.set(xscale="log", xlabel="TDDS score", ylabel="samples", title=f"Scores of {len(scores):,} digits")
-    for rate in PRUNING_RATES:
-        axes.axvline(np.quantile(scores, rate), color="#cc6677", linewidth=1)
-        axes.annotate(
-            f" top {1 - rate:.0%}",
-            (np.quantile(scores, rate), 1),
-            xycoords=("data", "axes fraction"),
-            rotation=90,
-            va="top",
-            color="#aa4455",
-            fontsize=8,
-        )
-    axes.margins(y=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
+    ScoreDisplay.from_scores(scores, pruning_rate=max(PRUNING_RATES), name="TDDS score", ax=axes)
+    axes.set_title(f"Scores of {len(scores):,} digits")
     order = np.argsort(-scores, kind="stable")
     rows = right.subplots(4, n_shown // 2)
     for cells, chosen, title in (

@@ -18,7 +18,7 @@ from joblib.parallel import get_active_backend
 from tdds import kernels, store
 from tdds.scores import TDDS, Score, Series, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
-from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
+from tdds.validation import TrajectoryError, check_integer, check_labels, check_real, invalid_row, sum_tolerance
 
 MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
@@ -165,7 +165,7 @@ def compute_scores(
     epochs = [
         score.check(trajectory.n_epochs, in_memory=isinstance(trajectory, ArrayTrajectory)) for score in scores.values()
     ]
-    _check_needs(trajectory, scores)
+    check_needs(trajectory, scores)
     raw = dict.fromkeys(scores, np.zeros(trajectory.n_samples))
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
@@ -234,6 +234,35 @@ def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, me
     return rows, min(n_epochs, max(2, fits // rows))
 
 
+def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None) -> np.ndarray:
+    """What the scores of one sample are computed from: (n_epochs, n_classes) checked probabilities, or its losses.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    sample : int
+        From 0.
+    n_epochs : int, optional
+        The first so many epochs; all where left out.
+
+    Raises
+    ------
+    ValueError
+        There is no such sample, or the trajectory is a stream, of which no sample can be picked.
+    TrajectoryError
+        A row is no distribution.
+    """
+    if isinstance(trajectory, EpochStream):
+        raise ValueError(f"{trajectory!r} is a stream, read once, epoch by epoch; store it to look at one sample.")
+    if check_integer("sample", sample, 0) >= trajectory.n_samples:
+        raise ValueError(f"sample={sample} is not there: the trajectory holds samples 0 to {trajectory.n_samples - 1}.")
+    row = () if trajectory.n_classes is None else (trajectory.n_classes,)
+    block: np.ndarray = np.empty((1, n_epochs or trajectory.n_epochs, *row), dtype=trajectory.buffer_dtype)
+    with trajectory.reader() as read:
+        read(sample, sample + 1, 0, block)
+    return _as_probs(store.widen(block), trajectory, sample, 0)[0].astype(np.float64)
+
+
 class OnlineTDDS:
     """TDDS of a training run as it goes: one epoch at a time, no trajectory stored.
 
@@ -280,7 +309,7 @@ class OnlineTDDS:
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)
-        _check_needs(current, {"tdds": self.score})
+        check_needs(current, {"tdds": self.score})
         diffs = self._differences(values, current)
         if self._previous is None:
             self._diffs = np.zeros((len(values), self.score.width))
@@ -310,7 +339,8 @@ class OnlineTDDS:
         return out
 
 
-def _check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
+def check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
+    """Raise where a score needs labels or probabilities that the trajectory lacks."""
     for name, score in scores.items():
         series = score.series(trajectory.kind)
         if series is None:

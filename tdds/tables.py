@@ -1,4 +1,9 @@
-"""Scores and selections as files: what `tdds score` and `tdds select` write. Nothing is ever pickled."""
+"""Scores and selections as files: what `tdds score`, `combine` and `select` write. Nothing is ever pickled.
+
+Scores are kept whole in ``.h5`` and in ``.parquet``; there the schema's metadata hold, as JSON under the key ``tdds``,
+what the columns do not. A ``.csv`` is for other programs: it holds the columns alone, neither parameters nor
+fingerprint nor which end of a score is kept, and is not read back.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import csv
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +23,7 @@ import numpy as np
 from tdds import store
 from tdds._version import __version__
 from tdds.store.hdf5 import write_names
-from tdds.validation import TrajectoryError, check_ids, check_labels, file_errors
+from tdds.validation import TrajectoryError, check_choice, check_ids, check_labels, file_errors
 
 FORMAT, FORMAT_VERSION = "tdds-scores", 1
 
@@ -54,15 +59,89 @@ class ScoreTable:
     def n_samples(self) -> int:
         return len(next(iter(self.scores.values())))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an HDF5 file, whole or not at all.
+    def columns(self) -> dict[str, np.ndarray]:
+        """One row a sample: ``index``, ``id`` and ``label`` where known, and the score of each method."""
+        names = {"id": self.ids, "label": self.labels}
+        known = {name: values for name, values in names.items() if values is not None}
+        return {"index": np.arange(self.n_samples)} | known | self.scores
+
+    def to_pandas(self) -> Any:
+        """The columns as a DataFrame, a row a sample; ``attrs["tdds"]`` says where they come from.
 
         Raises
         ------
+        ImportError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tdds.tables import ScoreTable
+        >>> scores = {"tdds": np.array([0.5, 0.25])}
+        >>> table = ScoreTable(scores, {"tdds": "largest"}, {"tdds": {"K": 10}}, {}, labels=np.array([3, 1]))
+        >>> list(table.to_pandas().columns)
+        ['label', 'tdds']
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_pandas needs pandas: pip install 'tdds-coreset[pandas]'") from None
+        frame = pd.DataFrame(self.columns()).set_index("index")
+        frame.attrs["tdds"] = self._origin()
+        return frame
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file, whole or not at all; its form, .h5, .parquet or .csv, is chosen by the extension.
+
+        Raises
+        ------
+        ValueError
+            The extension is none of these.
+        ImportError
+            pyarrow is not installed (.parquet).
         OSError
             The file cannot be written.
         """
-        with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+        path = Path(path)
+        check_scores_output(path)
+        with replacing(path) as temporary:
+            if path.suffix == ".csv":
+                _write_csv(temporary, self.columns())
+            elif path.suffix == ".parquet":
+                _write_parquet(temporary, self.columns(), {"tdds": json.dumps(self._origin())})
+            else:
+                self._write_hdf5(temporary)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ScoreTable:
+        """Read what `save` wrote, .h5 or .parquet.
+
+        Raises
+        ------
+        FileNotFoundError, TrajectoryError
+            There is no such file, or it is damaged or no scores file.
+        ImportError
+            pyarrow is not installed (.parquet).
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file; write one with `tdds score SOURCE -o {path}`.")
+        if path.suffix == ".csv":
+            raise TrajectoryError(f"{path}: does not say which end of a score is kept; pass the .h5 or .parquet file.")
+        return cls._read_parquet(path) if path.suffix == ".parquet" else cls._read_hdf5(path)
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created_by": self.created_by,
+            "source": self.source,
+            "keeps": self.keeps,
+            "parameters": self.parameters,
+        }
+
+    def _write_hdf5(self, path: Path) -> None:
+        with h5py.File(path, "w") as file:
             file.attrs.update(
                 format=FORMAT, format_version=FORMAT_VERSION, created_by=self.created_by, source=json.dumps(self.source)
             )
@@ -72,24 +151,9 @@ class ScoreTable:
             write_names(file, self.labels, self.ids)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ScoreTable:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError, TrajectoryError
-            There is no such file, or it is damaged or no scores file.
-        """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file; write one with `tdds score SOURCE -o {path}`.")
+    def _read_hdf5(cls, path: Path) -> ScoreTable:
         with store.opened(path) as file:
-            if file.attrs.get("format") != FORMAT:
-                raise TrajectoryError(f"{path}: is no scores file; write one with `tdds score SOURCE -o scores.h5`.")
-            if (version := int(file.attrs["format_version"])) > FORMAT_VERSION:
-                raise TrajectoryError(
-                    f"{path}: has format version {version}, this tdds reads up to {FORMAT_VERSION}: upgrade."
-                )
+            _check_format(path, file.attrs)
             held = {name: file["scores"][name] for name in file["scores"]}
             for dataset in held.values():
                 store.check_local(dataset, path)
@@ -106,14 +170,112 @@ class ScoreTable:
                 table.ids = check_ids(store.read_ids(file["ids"]), table.n_samples)
         return table
 
+    @classmethod
+    def _read_parquet(cls, path: Path) -> ScoreTable:
+        pyarrow = _pyarrow(path)
+        with file_errors(path, "scores"):
+            rows = pyarrow.parquet.read_table(path)
+            origin = json.loads((rows.schema.metadata or {}).get(b"tdds", "{}"))
+            _check_format(path, origin)
+            columns = {name: rows[name].to_numpy() for name in rows.column_names}
+            if not np.array_equal(columns["index"], np.arange(len(rows))):
+                raise TrajectoryError(f"{path}: its rows are not all samples in their order; pass the file as written.")
+            return cls(
+                scores={name: values for name, values in columns.items() if name in origin["keeps"]},
+                keeps=origin["keeps"],
+                parameters=origin["parameters"],
+                source=origin["source"],
+                labels=check_labels(columns["label"], len(rows), None) if "label" in columns else None,
+                ids=check_ids(columns["id"], len(rows)) if "id" in columns else None,
+                created_by=origin["created_by"],
+            )
+
+
+def check_scores_output(path: Path) -> None:
+    """Raise where scores cannot be written to a file with this extension, or pyarrow is not there for it."""
+    if path.suffix not in (".h5", ".hdf5", ".parquet", ".csv"):
+        raise ValueError(f"{path}: scores are written as .h5, .parquet, .csv; got {path.suffix or 'no extension'!r}.")
+    if path.suffix == ".parquet":
+        _pyarrow(path)
+
 
 def is_scores(path: Path) -> bool:
-    """Whether `path` is a file that `ScoreTable.save` wrote."""
+    """Whether `path` is a file that `ScoreTable.save` wrote, and `load` reads."""
+    if path.suffix == ".parquet":
+        return path.is_file()  # no trajectory is one: what is wrong with it is for `load` to say
     try:
         with store.open_file(path) as file:
             return file.attrs.get("format") == FORMAT
     except OSError:
         return False
+
+
+def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTable:
+    """One table of several runs over the same data, such as one a seed.
+
+    Parameters
+    ----------
+    tables : sequence of ScoreTable
+        At least two, of the same samples, methods and parameters.
+    how : {"mean", "rank"}, default "mean"
+        The mean of the scores; or of their ranks, in (0, 1], ties sharing theirs, which no run's scale dominates.
+
+    Returns
+    -------
+    ScoreTable
+        Its source lists the runs.
+
+    Raises
+    ------
+    ValueError
+        The tables are of different data (number of samples, labels or ids), hold other methods or parameters, or two
+        are of the same run.
+    """
+    from scipy.stats import rankdata
+
+    check_choice("how", how, ("mean", "rank"))
+    if len(tables) < 2:
+        raise ValueError(f"{len(tables)} file(s) of scores: expected at least two runs to combine.")
+    first = tables[0]
+    for other in tables[1:]:
+        _check_same_data(first, other)
+    fingerprints = [table.source.get("fingerprint") for table in tables]
+    for i, fingerprint in enumerate(fingerprints):
+        if fingerprint is not None and fingerprint in fingerprints[:i]:
+            raise ValueError(f"Runs {fingerprints.index(fingerprint)} and {i} are the same trajectory, {fingerprint}.")
+    scores = {name: np.stack([table.scores[name] for table in tables]) for name in first.scores}
+    if how == "rank":
+        scores = {name: rankdata(runs, axis=1) / first.n_samples for name, runs in scores.items()}
+    return ScoreTable(
+        scores={name: runs.mean(axis=0) for name, runs in scores.items()},
+        keeps=first.keeps,
+        parameters=first.parameters,
+        source={"combined": how, "runs": [table.source for table in tables]},
+        labels=first.labels,
+        ids=first.ids,
+    )
+
+
+def _check_same_data(first: ScoreTable, other: ScoreTable) -> None:
+    """Raise where two tables are of other samples, or scored otherwise."""
+    if first.n_samples != other.n_samples:
+        raise ValueError(f"The runs are of different data: {first.n_samples} and {other.n_samples} samples.")
+    for what in ("labels", "ids"):
+        pair = getattr(first, what), getattr(other, what)
+        if (pair[0] is None) != (pair[1] is None):
+            raise ValueError(f"One run has {what}, another none: that they are of the same data cannot be told.")
+        if pair[0] is not None and not np.array_equal(*pair):
+            sample = int(np.argmax(pair[0] != pair[1]))
+            raise ValueError(f"The runs are of different data: their {what} differ, first those of sample {sample}.")
+    if first.keeps != other.keeps or first.parameters != other.parameters:
+        raise ValueError(f"The runs are scored otherwise: {first.parameters} and {other.parameters}.")
+
+
+def _check_format(path: Path, said: Any) -> None:
+    if said.get("format") != FORMAT:
+        raise TrajectoryError(f"{path}: is no scores file; write one with `tdds score SOURCE -o scores.h5`.")
+    if (version := int(said["format_version"])) > FORMAT_VERSION:
+        raise TrajectoryError(f"{path}: has format version {version}, this tdds reads up to {FORMAT_VERSION}: upgrade.")
 
 
 def write_selection(
@@ -137,8 +299,36 @@ def write_selection(
     OSError
         The file cannot be written.
     """
-    path = Path(path)
-    columns = {"indices": indices} | ({} if ids is None else {"ids": ids}) | {"weights": weights}
+    _write_columns(Path(path), {"indices": indices} | ({} if ids is None else {"ids": ids}) | {"weights": weights})
+
+
+def write_all_rows(path: str | os.PathLike[str], table: ScoreTable, indices: np.ndarray, weights: np.ndarray) -> None:
+    """Write one row a sample: the columns of `table`, ``kept``, and ``weight``, 0 of a sample that is not kept.
+
+    Parameters
+    ----------
+    path : path ending in .npz, .csv or .parquet
+    table : ScoreTable
+    indices : (n_kept,) integer array
+    weights : (n_kept,) float64 array
+
+    Raises
+    ------
+    ValueError
+        The extension is none of these.
+    ImportError
+        pyarrow is not installed (.parquet).
+    OSError
+        The file cannot be written.
+    """
+    if Path(path).suffix == ".txt":
+        raise ValueError(f"{path}: all rows are written as .npz, .csv, .parquet; a .txt holds the kept indices alone.")
+    kept, weight = np.zeros(table.n_samples, dtype=bool), np.zeros(table.n_samples)
+    kept[indices], weight[indices] = True, weights
+    _write_columns(Path(path), table.columns() | {"kept": kept, "weight": weight})
+
+
+def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
     write = selection_writer(path)
     with replacing(path) as temporary:
         write(temporary, columns)
@@ -212,10 +402,14 @@ def _write_txt(path: Path, columns: dict[str, np.ndarray]) -> None:
     np.savetxt(path, columns["indices"], fmt="%d")
 
 
-def _write_parquet(path: Path, columns: dict[str, np.ndarray]) -> None:
+def _write_parquet(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    pyarrow = _pyarrow(path)
+    pyarrow.parquet.write_table(pyarrow.table(columns, metadata=metadata), path)
+
+
+def _pyarrow(path: Path) -> Any:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow.parquet
     except ImportError:
         raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'tdds-coreset[parquet]'") from None
-    pq.write_table(pa.table(columns), path)
+    return pyarrow

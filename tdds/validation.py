@@ -29,7 +29,7 @@ def sum_tolerance(dtype: str) -> float:
 
 
 @contextmanager
-def file_errors(path: Any) -> Iterator[None]:
+def file_errors(path: Any, what: str = "a trajectory") -> Iterator[None]:
     """Raise what goes wrong inside a file as a TrajectoryError with the file's name; a missing file stays one."""
     try:
         yield
@@ -37,7 +37,7 @@ def file_errors(path: Any) -> Iterator[None]:
         raise
     except (KeyError, RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error.args[0] if error.args else type(error).__name__)
-        raise TrajectoryError(f"{path}: cannot be read as a trajectory: {reason.splitlines()[0]}") from error
+        raise TrajectoryError(f"{path}: cannot be read as {what}: {reason.splitlines()[0]}") from error
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -191,7 +191,7 @@ def test_unknown_option_is_usage_error(tmp_path):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["score", "select", "info", "verify", "convert", "demo"])
+@pytest.mark.parametrize("command", ["score", "select", "combine", "report", "info", "verify", "convert", "demo"])
 def test_help(tmp_path, command):
     status, out, _ = run(command, "--help", cwd=tmp_path)
     assert status == 0

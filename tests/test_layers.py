@@ -22,11 +22,17 @@ LAYERS = {
     "scores": {"kernels", "validation"},
     "samplers": {"validation"},
     "engine": {"sources", "scores", "samplers", "store", "kernels", "validation"},
+    "summaries": {"engine", "sources", "scores", "samplers"},
     "tables": {"validation", "store", "_version"},
     "selector": {"engine", "sources", "scores", "samplers", "validation"},
 }
-#: What people look at, on top: may import any layer, and `demo` stands under `cli`.
-TOP = {"demo": set(LAYERS), "cli": {*LAYERS, "demo"}}
+#: What people look at, on top: may import any layer, `demo` draws with `plotting`, and `cli` runs all but that.
+TOP = {
+    "plotting": set(LAYERS),
+    "report": set(LAYERS),
+    "demo": {*LAYERS, "plotting"},
+    "cli": {*LAYERS, "demo", "report"},
+}
 
 
 def files_of(part):

@@ -1,0 +1,429 @@
+"""What the samples are worth, and why: all scores, one sample's story, the map of all samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from sklearn.utils.validation import check_is_fitted
+
+from tdds.engine import score_trajectory
+from tdds.plotting.style import BLUE, DARK, GREY, RED, new_axes
+from tdds.samplers import Top, count_kept, draw_coreset
+from tdds.scores import TDDS
+from tdds.sources import open_trajectory
+from tdds.summaries import Story, bin_counts, is_heavy_tailed, score_bins, tell_story
+
+
+class ScoreDisplay:
+    """The distribution of the scores, and which part of it is kept.
+
+    The axis is logarithmic where the scores are heavy-tailed; its first bar then holds everything below it as well.
+
+    Parameters
+    ----------
+    scores : (n_samples,) float array
+    indices : (n_kept,) int array, optional
+        The samples that are kept.
+    threshold : float, optional
+        The least score kept, or the greatest where the smallest are.
+    name : str, default "score"
+        Below the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    bars_, kept_bars_ : matplotlib BarContainer
+        All samples, and those kept; None without `indices`.
+    line_ : matplotlib Line2D
+        The threshold; None without one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds.plotting import ScoreDisplay
+    >>> scores = np.random.default_rng(0).lognormal(sigma=3, size=1000)
+    >>> display = ScoreDisplay.from_scores(scores, pruning_rate=0.9)
+    >>> display.ax_.get_xscale(), int(sum(bar.get_height() for bar in display.kept_bars_))
+    ('log', 100)
+    """
+
+    def __init__(
+        self, scores: Any, *, indices: Any = None, threshold: float | None = None, name: str = "score"
+    ) -> None:
+        self.scores = np.asarray(scores, dtype=np.float64)
+        self.indices = indices
+        self.threshold = threshold
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> ScoreDisplay:
+        """Draw the scores and the choice of a fitted `TDDSSelector` or `CoresetSelector`.
+
+        Parameters
+        ----------
+        estimator : fitted selector
+        ax : matplotlib Axes, optional
+            A new figure's where left out.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(estimator)
+        name = f"{getattr(estimator, 'method', 'tdds')} score"
+        display = cls(estimator.scores_, indices=estimator.sample_indices_, threshold=estimator.threshold_, name=name)
+        return display.plot(ax)
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: Any,
+        *,
+        pruning_rate: float | None = None,
+        keeps: str = "largest",
+        name: str = "score",
+        ax: Axes | None = None,
+    ) -> ScoreDisplay:
+        """Draw scores, and what the sampler "top" keeps of them.
+
+        Parameters
+        ----------
+        scores : (n_samples,) float array
+        pruning_rate : float in [0, 1), optional
+            Share of the samples that is removed; no choice is shown where left out.
+        keeps : {"largest", "smallest"}, default "largest"
+            Which end of the scores is kept.
+        name : str, default "score"
+        ax : matplotlib Axes, optional
+
+        Raises
+        ------
+        TypeError, ValueError
+            `pruning_rate` is out of range.
+        """
+        scores = np.asarray(scores, dtype=np.float64)
+        if pruning_rate is None:
+            return cls(scores, name=name).plot(ax)
+        coreset = draw_coreset(scores, keeps, Top(), count_kept(len(scores), pruning_rate))
+        return cls(scores, indices=coreset.indices, threshold=coreset.threshold, name=name).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> ScoreDisplay:
+        """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        self
+        """
+        ax = new_axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        edges = score_bins(self.scores)
+        style: dict[str, Any] = {"width": np.diff(edges), "align": "edge", "linewidth": 0}
+        label = f"all {len(self.scores):,}"
+        self.bars_ = ax.bar(edges[:-1], bin_counts(self.scores, edges), color=GREY, label=label, **style)
+        self.kept_bars_ = self.line_ = None
+        if self.indices is not None:
+            kept = bin_counts(self.scores[self.indices], edges)
+            self.kept_bars_ = ax.bar(edges[:-1], kept, color=BLUE, label=f"kept {len(self.indices):,}", **style)
+        if self.threshold is not None:
+            label = f"threshold {self.threshold:.3g}"
+            self.line_ = ax.axvline(self.threshold, color=RED, linestyle="--", linewidth=1.2, label=label)
+        if is_heavy_tailed(self.scores):
+            ax.set_xscale("log")
+        ax.set(xlabel=self.name, ylabel="samples")
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.margins(x=0.01)
+        ax.legend(frameon=False, fontsize="small", handlelength=1.2)
+        return self
+
+
+class SampleStoryDisplay:
+    """One sample on its way to its score: what the model said, how that changed, how much the change varied.
+
+    Parameters
+    ----------
+    story : tdds.summaries.Story
+    sample : int
+        For the title.
+    class_names : sequence of str, optional
+
+    Attributes
+    ----------
+    axes_ : (3,) array of matplotlib Axes
+        Probabilities; differences; windowed variances and their moving average.
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds.plotting import SampleStoryDisplay
+    >>> prob_trajectory = np.random.default_rng(0).dirichlet(np.ones(10), size=(200, 30))
+    >>> SampleStoryDisplay.from_trajectory(prob_trajectory, 17).axes_.shape
+    (3,)
+    """
+
+    def __init__(self, story: Story, *, sample: int, class_names: Sequence[str] | None = None) -> None:
+        self.story = story
+        self.sample = sample
+        self.class_names = class_names
+
+    @classmethod
+    def from_trajectory(
+        cls,
+        source: Any,
+        sample: int,
+        *,
+        y: Any = None,
+        score: TDDS = TDDS(),  # noqa: B008  # frozen
+        class_names: Sequence[str] | None = None,
+        ax: Axes | None = None,
+    ) -> SampleStoryDisplay:
+        """Draw the story of one sample; nothing is read but what the trajectory says of it.
+
+        Parameters
+        ----------
+        source : array, path or Trajectory
+            Anything that `open_trajectory` opens but a stream.
+        sample : int
+            From 0, in the original order.
+        y : (n_samples,) integers, optional
+            Labels; left out, the source's own.
+        score : TDDS, default TDDS()
+            The score with its parameters, such as ``TDDS(T=30, K=5)``.
+        class_names : sequence of str, optional
+        ax : matplotlib Axes, optional
+            Its place is split into three; a new figure where left out.
+
+        Raises
+        ------
+        ValueError, TrajectoryError
+            There is no such sample, the trajectory is a stream, or the score does not fit it.
+        """
+        story = tell_story(open_trajectory(source, labels=y), sample, score)
+        return cls(story, sample=sample, class_names=class_names).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> SampleStoryDisplay:
+        """Draw in the place of `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        self
+        """
+        ax = new_axes(ax, (5.5, 6))
+        ax.set_axis_off()
+        self.figure_ = ax.figure
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError("ax must be one of a figure's subplots: its place is split into three.")
+        rows = place.subgridspec(3, 1, height_ratios=(1.3, 1, 1))
+        first = self.figure_.add_subplot(rows[0])
+        others = [self.figure_.add_subplot(row, sharex=first) for row in (rows[1], rows[2])]
+        self.axes_ = np.array([new_axes(one) for one in (first, *others)])
+        self._plot_values(self.axes_[0])
+        self._plot_diffs(self.axes_[1])
+        self._plot_windows(self.axes_[2])
+        for one in self.axes_[:2]:
+            one.tick_params(labelbottom=False)
+        self.axes_[2].set_xlabel("epoch")
+        self.axes_[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+        return self
+
+    def _plot_values(self, ax: Axes) -> None:
+        values, label = self.story.values, self.story.label
+        n_epochs = len(values)
+        epochs = np.arange(1, n_epochs + 1)
+        title = f"Sample {self.sample}"
+        if values.ndim == 1:
+            ax.plot(epochs, values, color=BLUE, marker="o", markersize=3)
+            ax.set_ylabel("loss")
+        else:
+            order = np.argsort(-values.mean(axis=0), kind="stable")
+            order = order if label is None else np.array([label, *order[order != label]])
+            for rank, c in reversed(list(enumerate(order[:12]))):  # beyond, all are near 0
+                style: dict[str, Any] = {"color": GREY, "linewidth": 1}
+                if rank < 2:
+                    style = {"color": (BLUE, RED)[rank], "linewidth": 2 - 0.5 * rank, "label": self._name(c)}
+                    style |= {"marker": "os"[rank], "markersize": 3}
+                ax.plot(epochs, values[:, c], **style)
+            ax.set(ylabel="probability", ylim=(-0.02, 1.02))
+            handles = ax.get_legend_handles_labels()[0][::-1]  # drawn last, so on top
+            ax.legend(
+                handles=handles, frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
+            )
+            title += "" if label is None else f", {self._name(label)}"
+        ax.set_title(f"{title}: score {self.story.averages[-1]:.3g}", fontsize="medium", loc="left", pad=22)
+
+    def _plot_diffs(self, ax: Axes) -> None:
+        diffs, n_epochs = self.story.diffs, len(self.story.values)
+        self.diff_bars_ = ax.bar(np.arange(n_epochs - len(diffs), n_epochs) + 1, diffs, color=BLUE)
+        ax.set_ylabel("change")
+
+    def _plot_windows(self, ax: Axes) -> None:
+        n_epochs, n_windows = len(self.story.values), len(self.story.variances)
+        ends = np.arange(n_epochs - n_windows, n_epochs) + 1
+        self.window_bars_ = ax.bar(ends, self.story.variances, color=GREY, label="of a window, at its end")
+        (self.average_,) = ax.plot(
+            ends, self.story.averages, color=RED, marker="o", markersize=3, label="moving average"
+        )
+        ax.set_ylabel("variance")
+        ax.margins(y=0.3)
+        ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper left")
+
+    def _name(self, c: int) -> str:
+        return f"class {c}" if self.class_names is None else str(self.class_names[c])
+
+
+class DataMapDisplay:
+    """Every sample by how sure the model was of its label and how much that varied, coloured by its score.
+
+    Easy samples lie at the top left, ambiguous ones at the right, hard or mislabelled ones at the bottom left
+    (S. Swayamdipta et al., "Dataset Cartography", EMNLP 2020).
+
+    Parameters
+    ----------
+    confidence, variability, scores : (n_samples,) float arrays
+    name : str, default "score"
+        At the colour bar.
+    n_shown : int, default 5000
+        At most so many samples, drawn at random with a fixed seed, are shown.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    points_ : matplotlib PathCollection
+    shown_ : (n_shown,) int array
+        The samples that are shown, the highest scores last, so on top.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds.plotting import DataMapDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> prob_trajectory = rng.dirichlet(np.ones(10), size=(200, 30))
+    >>> display = DataMapDisplay.from_trajectory(prob_trajectory, rng.integers(10, size=200))
+    >>> display.points_.get_offsets().shape
+    (200, 2)
+    """
+
+    def __init__(
+        self, confidence: Any, variability: Any, scores: Any, *, name: str = "score", n_shown: int = 5000
+    ) -> None:
+        self.confidence = np.asarray(confidence)
+        self.variability = np.asarray(variability)
+        self.scores = np.asarray(scores)
+        self.name = name
+        self.n_shown = n_shown
+
+    @classmethod
+    def from_trajectory(
+        cls,
+        source: Any,
+        y: Any = None,
+        *,
+        method: str = "tdds",
+        n_shown: int = 5000,
+        ax: Axes | None = None,
+        **parameters: Any,
+    ) -> DataMapDisplay:
+        """Score a trajectory, in one reading, and draw its map.
+
+        Parameters
+        ----------
+        source : array, path, iterable of epochs or Trajectory
+            Anything that `open_trajectory` opens.
+        y : (n_samples,) integers, optional
+            Labels; left out, the source's own.
+        method : str, default "tdds"
+            What colours the samples.
+        n_shown : int, default 5000
+        ax : matplotlib Axes, optional
+        **parameters
+            Of `score_trajectory`.
+
+        Raises
+        ------
+        TrajectoryError, ValueError, TypeError, FileNotFoundError
+            As for `score_trajectory`.
+        """
+        scores = score_trajectory(source, y, method=["confidence", "variability", method], **parameters)
+        return cls.from_scores(
+            scores["confidence"],
+            scores["variability"],
+            scores[method],
+            name=f"{method} score",
+            n_shown=n_shown,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_scores(
+        cls,
+        confidence: Any,
+        variability: Any,
+        scores: Any,
+        *,
+        name: str = "score",
+        n_shown: int = 5000,
+        ax: Axes | None = None,
+    ) -> DataMapDisplay:
+        """Draw the map of scores that are there already.
+
+        Parameters
+        ----------
+        confidence, variability, scores : (n_samples,) float arrays
+        name : str, default "score"
+        n_shown : int, default 5000
+        ax : matplotlib Axes, optional
+        """
+        return cls(confidence, variability, scores, name=name, n_shown=n_shown).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> DataMapDisplay:
+        """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        self
+        """
+        ax = new_axes(ax, (5.5, 4.2))
+        self.ax_, self.figure_ = ax, ax.figure
+        drawn = np.random.default_rng(0).permutation(len(self.scores))[: self.n_shown]
+        self.shown_ = drawn[np.argsort(self.scores[drawn], kind="stable")]
+        norm = Normalize()
+        if is_heavy_tailed(self.scores):
+            edges = score_bins(self.scores)
+            norm = LogNorm(edges[0], edges[-1], clip=True)
+        self.points_ = ax.scatter(
+            self.variability[self.shown_],
+            self.confidence[self.shown_],
+            c=self.scores[self.shown_],
+            cmap="cividis_r",
+            norm=norm,
+            s=float(np.clip(2e4 / len(self.shown_), 4, 20)),
+            linewidths=0,
+            rasterized=True,
+        )
+        self.figure_.colorbar(self.points_, ax=ax, label=self.name, pad=0.02)
+        ax.set(xlabel="variability of the label's probability", ylabel="its mean (confidence)", ylim=(-0.02, 1.02))
+        if len(self.shown_) < len(self.scores):
+            note = f"{len(self.shown_):,} of {len(self.scores):,} samples"
+            ax.set_title(note, fontsize="small", color=DARK, loc="right")
+        return self
