@@ -52,6 +52,12 @@ Labels = Annotated[
 Ids = Annotated[
     str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="What a trained model makes of each sample, for moderate; as --labels.", show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -79,6 +85,7 @@ def score(
     ] = "probs",
     random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
     labels: Labels = None,
+    features: Features = None,
     ids: Ids = None,
     axes: Axes = None,
     kind: KindOption = None,
@@ -93,7 +100,7 @@ def score(
 
     from tdds.engine import compute_scores
     from tdds.scores import make_score
-    from tdds.tables import ScoreTable
+    from tdds.tables import ScoreTable, read_column
 
     check_output(output, force)
     trajectory = _open(source, axes, kind, missing, labels, ids)
@@ -108,7 +115,14 @@ def score(
         "random_state": random_state,
     }
     chosen: dict[str, Any] = {name.strip(): make_score(name.strip(), **given) for name in method.split(",")}
-    scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=err.is_terminal)
+    scores = compute_scores(
+        trajectory,
+        chosen,
+        features=None if features is None else read_column(features),
+        memory_limit=memory_limit,
+        n_jobs=n_jobs,
+        verbose=err.is_terminal,
+    )
     n_read = max(one.check(trajectory.n_epochs) or 1 for one in chosen.values())
     table = ScoreTable(
         scores=scores,
@@ -198,7 +212,11 @@ def select(
         summary["classes"] = _class_counts(table.labels, indices)
     if as_json:
         return _print_json(summary)
-    bound = f"those with a score of {coreset.threshold:.4g} or {'more' if keeps == 'largest' else 'less'}"
+    bound = {
+        "largest": f"those with a score of {coreset.threshold:.4g} or more",
+        "smallest": f"those with a score of {coreset.threshold:.4g} or less",
+        "median": "those nearest the median of their class",
+    }[keeps]
     out.print(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
         f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
@@ -207,6 +225,73 @@ def select(
     out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
     if table.labels is not None:
         _print_classes(summary["classes"])
+    return None
+
+
+@app.command(epilog="Example: tdds compare logs/ --labels labels.npy --method tdds,el2n --K 5,10")
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Trajectories, or files that `tdds score` wrote: what one holds, or several runs of the same samples.",
+            show_default=False,
+        ),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME...]", help="Methods, of a trajectory.", show_default="all that it allows"),
+    ] = None,
+    pruning_rate: Annotated[
+        str, typer.Option(metavar="P[,P...]", help="Shares to REMOVE at which coresets are compared.")
+    ] = "0.5,0.9",
+    T: Annotated[str | None, typer.Option("--T", metavar="T[,T...]", help="First epochs.", show_default="all")] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[str, typer.Option(metavar="B[,B...]", help="Weight of the newest window.")] = "0.9",
+    formulation: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation of tdds.")] = "paper",
+    loss: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of tdds: kl, ce, el2n.")] = "kl",
+    margin_of: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of aum: probs, logits.")] = "probs",
+    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
+    labels: Labels = None,
+    features: Features = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far methods, parameters and runs agree: rank correlations, and shares of the coreset."""
+    from tdds.comparison import compare_scores
+    from tdds.tables import ScoreTable, is_scores, read_column
+
+    y = None if labels is None else read_column(labels)
+    runs: dict[str, Any] = {}
+    for source in sources:
+        table = ScoreTable.load(source) if is_scores(Path(source)) else None
+        runs[source] = source if table is None else table.scores
+        y = table.labels if y is None and table is not None else y
+    comparison = compare_scores(
+        runs,
+        y,
+        method=parse_list("method", method, str),
+        pruning_rate=parse_list("pruning-rate", pruning_rate, float),
+        T=parse_list("T", T, int),
+        K=parse_list("K", K, int),
+        beta=parse_list("beta", beta, float),
+        formulation=parse_list("formulation", formulation, str),
+        loss=parse_list("loss", loss, str),
+        margin_of=parse_list("margin-of", margin_of, str),
+        random_state=random_state,
+        features=None if features is None else read_column(features),
+        axes=axes,
+        kind=kind,
+        missing=missing,
+        n_jobs=n_jobs,
+        verbose=err.is_terminal,
+    )
+    if as_json:
+        return _print_json(comparison.to_dict())
+    out.print(comparison, highlight=False)
     return None
 
 
@@ -335,6 +420,17 @@ def parse_keep(pruning_rate: float | None, keep: str | None) -> tuple[float, int
     if not 0 < share <= 1:
         raise ValueError(f"--keep {keep}: a share lies in (0, 1]; write a count without a point.")
     return 1 - share, None
+
+
+def parse_list(option: str, text: str | None, parse: type) -> Any:
+    """The value of ``--option``, or the list of them where `text` has commas."""
+    if text is None:
+        return None
+    try:
+        values = [parse(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{option} {text}: expected {parse.__name__}s, with commas between.") from None
+    return values if len(values) > 1 else values[0]
 
 
 def check_output(path: Path, force: bool) -> None:

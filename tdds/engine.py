@@ -17,7 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tdds import kernels
 from tdds.scores import TDDS, Score, Series, make_score
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, open_trajectory
-from tdds.validation import TrajectoryError, check_labels, check_real, invalid_row, sum_tolerance
+from tdds.validation import TrajectoryError, check_features, check_labels, check_real, invalid_row, sum_tolerance
 
 MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
@@ -40,6 +40,7 @@ def score_trajectory(
     magnitude: bool = True,
     margin_of: str = "probs",
     random_state: Any = None,
+    features: Any = None,
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
@@ -60,7 +61,7 @@ def score_trajectory(
         "least_confidence" and "random". Left out, the source's own.
     method : str or list of str, default "tdds"
         "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
-        "confidence", "variability", "loss" or "random"; the formula of each is in `tdds.scores`.
+        "confidence", "variability", "loss", "moderate" or "random"; the formula of each is in `tdds.scores`.
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
@@ -82,6 +83,8 @@ def score_trajectory(
         What the margin of "aum" is taken of.
     random_state : int, Generator, RandomState or None, default None
         Seed of "random".
+    features : (n_samples, n_features) array, optional
+        What a trained model makes of each sample, such as the output of its last hidden layer; needed by "moderate".
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
@@ -97,7 +100,7 @@ def score_trajectory(
     -------
     (n_samples,) float64 array, or with a list of methods a dict of them by name
         Each method's value as its authors define it; for "aum", "confidence" and "margin" it is the smallest that a
-        coreset keeps.
+        coreset keeps, for "moderate" those nearest the median of their class.
 
     Raises
     ------
@@ -130,7 +133,9 @@ def score_trajectory(
         raise ValueError("method is empty; expected a name, or a list of at least one.")
     chosen = {name: make_score(name, **parameters) for name in names}
     trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
-    scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose)
+    scores = compute_scores(
+        trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
+    )
     return scores[method] if isinstance(method, str) else scores
 
 
@@ -138,6 +143,7 @@ def compute_scores(
     trajectory: Trajectory,
     scores: Mapping[str, Score],
     *,
+    features: Any = None,
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -148,7 +154,7 @@ def compute_scores(
     ----------
     trajectory : Trajectory
     scores : mapping of name to Score
-    memory_limit, n_jobs, verbose
+    features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
 
     Returns
@@ -163,12 +169,35 @@ def compute_scores(
     epochs = [
         score.check(trajectory.n_epochs, in_memory=isinstance(trajectory, ArrayTrajectory)) for score in scores.values()
     ]
-    _check_needs(trajectory, scores)
+    for name, score in scores.items():
+        if lack := what_lacks(trajectory, score, features):
+            raise ValueError(f"{name} {lack}")
     raw = dict.fromkeys(scores, np.zeros(trajectory.n_samples))
+    if any(score.needs_features for score in scores.values()):
+        features = check_features(features, trajectory.n_samples)
+        raw |= {name: features for name, score in scores.items() if score.needs_features}
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
         raw |= _read_scores(trajectory, reading, epochs, memory_limit, n_jobs, verbose)
-    return {name: score.finish(raw[name]) for name, score in scores.items()}
+    return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+
+
+def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
+    """What `score` needs and is not there, as the end of a sentence; empty where nothing lacks."""
+    series = score.series(trajectory.kind)
+    if series is not None and series.needs_probs and trajectory.kind == "losses":
+        return (
+            "needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory holds losses, "
+            "one number a sample and epoch."
+        )
+    if score.needs_features and features is None:
+        return (
+            "needs features; pass features=, (n_samples, n_features), what a trained model makes of each sample: the "
+            "output of its last hidden layer."
+        )
+    if (score.needs_features or (series is not None and series.needs_labels)) and trajectory.labels is None:
+        return "needs labels with these parameters; pass y, one integer a sample."
+    return ""
 
 
 def _read_scores(
@@ -265,7 +294,8 @@ class OnlineTDDS:
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)
-        _check_needs(current, {"tdds": self.score})
+        if lack := what_lacks(current, self.score):
+            raise ValueError(f"tdds {lack}")
         diffs = self._differences(values, current)
         if self._previous is None:
             self._diffs = np.zeros((len(values), self.score.width))
@@ -293,20 +323,6 @@ class OnlineTDDS:
             if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
         return out
-
-
-def _check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
-    for name, score in scores.items():
-        series = score.series(trajectory.kind)
-        if series is None:
-            continue
-        if series.needs_probs and trajectory.kind == "losses":
-            raise ValueError(
-                f"{name} needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory "
-                "holds losses, one number a sample and epoch."
-            )
-        if series.needs_labels and trajectory.labels is None:
-            raise ValueError(f"{name} needs labels with these parameters; pass y, one integer a sample.")
 
 
 def _buffer_dtype(dtype: str) -> type:

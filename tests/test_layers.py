@@ -22,6 +22,7 @@ LAYERS = {
     "scores": {"kernels", "validation"},
     "samplers": {"validation"},
     "engine": {"sources", "scores", "samplers", "kernels", "validation"},
+    "comparison": {"engine", "sources", "scores", "samplers", "validation"},
     "tables": {"validation", "store", "_version"},
     "selector": {"engine", "sources", "scores", "samplers", "validation"},
 }

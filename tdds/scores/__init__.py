@@ -20,11 +20,13 @@ from tdds.scores.methods import (
     LeastConfidence,
     Loss,
     MarginScore,
+    Moderate,
     Random,
     Score,
     Variability,
     make_score,
 )
+from tdds.scores.presets import PRESETS, preset
 from tdds.scores.series import (
     CEDifferences,
     Correct,
@@ -67,6 +69,8 @@ __all__ = [
     "Margin",
     "MarginScore",
     "MaxProbability",
+    "Moderate",
+    "PRESETS",
     "Random",
     "Score",
     "Series",
@@ -75,4 +79,5 @@ __all__ = [
     "TopMargin",
     "Variability",
     "make_score",
+    "preset",
 ]
