@@ -48,7 +48,7 @@ def test_score(check, variant, tmp_path):
 
 def test_every_method_is_checked():
     named = {variant.split(",")[0] for variant in VARIANTS}
-    assert named == set(METHODS) - {"random"} == set(checks.JUDGES)
+    assert named == set(METHODS) - {"moderate", "random"} == set(checks.JUDGES)  # which read no epoch
 
 
 @settings(max_examples=60)

@@ -16,7 +16,8 @@ PRESETS: dict[str, dict[float, tuple[int, int]]] = {
 
 
 def preset(name: str, pruning_rate: float) -> tuple[int, int]:
-    """T and K of `name` at `pruning_rate`; where none are published there, those of the nearest rate below, warning.
+    """T and K of `name` at `pruning_rate`; where none are published there, those of the nearest rate below, or else
+    of the lowest, with a warning.
 
     Raises
     ------
