@@ -429,7 +429,8 @@ def parse_list(option: str, text: str | None, parse: type) -> Any:
     try:
         values = [parse(part.strip()) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--{option} {text}: expected {parse.__name__}s, with commas between.") from None
+        expected = "integers" if parse is int else "numbers"
+        raise ValueError(f"--{option} {text}: expected {expected}, with commas between.") from None
     return values if len(values) > 1 else values[0]
 
 

@@ -219,7 +219,7 @@ def test_compare(logs, tmp_path):
     assert (status, err) == (0, "")
     assert "Each score with itself in another run (a.h5, b.h5)" in out
     _, _, err = run("compare", folder, "--K", "4,x", cwd=tmp_path)
-    assert err.strip() == "tdds: --K 4,x: expected ints, with commas between."
+    assert err.strip() == "tdds: --K 4,x: expected integers, with commas between."
 
 
 def test_moderate(logs, tmp_path):
