@@ -15,7 +15,7 @@ from tdds.engine import compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
 from tdds.scores import METHODS, Score, make_score
 from tdds.sources import open_trajectory
-from tdds.validation import check_choice
+from tdds.validation import check_choice, check_labels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,7 +211,7 @@ def compare_scores(
     def prefer(run: Any) -> dict[str, np.ndarray]:
         """The scores of a run by name, turned so that the largest are kept."""
         if isinstance(run, Mapping):
-            known = {name: getattr(METHODS.get(name.split()[0]), "keeps", "largest") for name in run}
+            known = {name: getattr(METHODS.get(str(name).split(" ")[0]), "keeps", "largest") for name in run}
             return _turn(run, known | dict(keeps or {}), y)
         trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, labels=y)
         if method is None:
@@ -284,10 +284,12 @@ def _is_scores(value: Any) -> bool:
 
 
 def _turn(scores: Mapping[str, Any], keeps: Mapping[str, str], labels: Any) -> dict[str, np.ndarray]:
-    if "median" in keeps.values() and labels is None:
-        raise ValueError(
-            "Scores that are kept near the median of their class need labels; pass y, one integer a sample."
-        )
+    for keep in keeps.values():
+        check_choice("keeps", keep, ("largest", "smallest", "median"))
+    if "median" in keeps.values():
+        if labels is None:
+            raise ValueError("Scores kept near the median of their class need labels; pass y, one integer a sample.")
+        labels = check_labels(labels, len(next(iter(scores.values()))), None)
     return {name: preference(np.asarray(values, dtype=float), keeps[name], labels) for name, values in scores.items()}
 
 

@@ -162,8 +162,9 @@ def test_tables(probs, y):
         (
             {"moderate": np.ones(3), "b": np.ones(3)},
             {},
-            r"^Scores that are kept near the median of their class need lab",
+            r"^Scores kept near the median of their class need labels",
         ),
+        ({"a": np.ones(3), "b": np.ones(3)}, {"keeps": {"a": "most"}}, r"^keeps='most' is not known; expected one of"),
         (
             {"r": {"a": np.ones(3), "b": np.ones(3)}, "s": {"b": np.ones(3)}},
             {},
