@@ -179,8 +179,11 @@ def compare_scores(
     keeps : dict of str, optional
         Of scores that are no method's own: which are kept, "largest" where left out, "smallest", or nearest the
         "median" of their class.
-    axes, kind, missing, n_jobs, verbose
-        As for `score_trajectory`.
+    axes, kind : str, optional
+    missing : str, default "error"
+    n_jobs : int, optional
+    verbose : int, default 0
+        These five as for `score_trajectory`.
 
     Returns
     -------
