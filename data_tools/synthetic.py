@@ -1,10 +1,12 @@
 """Make a synthetic training trajectory of any size, in bounded memory.
 
     python data_tools/synthetic.py run.h5 --samples 100000 --epochs 30 --classes 100    HDF5, samples first
+    python data_tools/synthetic.py big.h5 --samples 1281167 --epochs 30 --classes 1000 --distinct 10000 --virtual
     python data_tools/synthetic.py logs/  --samples 50000 --epochs 30 --classes 100 --npy    logits, arrival order
 
 Every sample has a class and a difficulty: the logit of its class grows from epoch to epoch, quickly for an easy sample,
-late and unsteadily for a hard one. Labels come along.
+late and unsteadily for a hard one. Labels come along. With `--distinct` the samples after the first so many repeat
+them, which is cheap to make; with `--virtual` they also take no disk: a virtual dataset shows the first again.
 """
 
 from __future__ import annotations
@@ -43,18 +45,41 @@ def blocks(n_samples: int, block_rows: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + block_rows, n_samples))
 
 
-def write_hdf5(path: Path, n_samples: int, n_epochs: int, n_classes: int, dtype: str) -> None:
-    """One dataset `probs` (n_samples, n_epochs, n_classes), chunked by samples."""
-    rows = min(n_samples, max(1, (1 << 20) // (n_epochs * n_classes * np.dtype(dtype).itemsize)))
+def write_hdf5(
+    path: Path,
+    n_samples: int,
+    n_epochs: int,
+    n_classes: int,
+    dtype: str,
+    n_distinct: int | None = None,
+    virtual: bool = False,
+) -> None:
+    """One dataset `probs` (n_samples, n_epochs, n_classes), chunked by samples; or virtual, of one named `distinct`."""
+    n_distinct = min(n_distinct or n_samples, n_samples)
+    rows = min(n_distinct, max(1, (1 << 20) // (n_epochs * n_classes * np.dtype(dtype).itemsize)))
+    shape = (n_samples, n_epochs, n_classes)
     with h5py.File(path, "w") as file:
-        probs = file.create_dataset(
-            "probs", (n_samples, n_epochs, n_classes), dtype, chunks=(rows, n_epochs, n_classes)
+        real = file.create_dataset(
+            "distinct" if virtual else "probs",
+            (n_distinct, *shape[1:]) if virtual else shape,
+            dtype,
+            chunks=(rows, *shape[1:]),
         )
-        probs.attrs.update(axes="NTC", kind="probs")
-        file["labels"] = traits(np.arange(n_samples), n_classes)[0]
-        for samples in blocks(n_samples, rows * 32):
+        for samples in blocks(n_distinct, rows * 32):
             epochs = [softmax(logits_of(samples, epoch, n_epochs, n_classes)) for epoch in range(n_epochs)]
-            probs[samples[0] : samples[-1] + 1] = np.stack(epochs, axis=1)
+            real[samples[0] : samples[-1] + 1] = np.stack(epochs, axis=1)
+        if virtual:
+            layout = h5py.VirtualLayout(shape, dtype)
+            for samples in blocks(n_samples, n_distinct):
+                source = h5py.VirtualSource(".", "distinct", shape=real.shape)
+                layout[samples[0] : samples[-1] + 1] = source[: len(samples)]
+            file.create_virtual_dataset("probs", layout)
+        elif n_distinct < n_samples:
+            distinct = real[:n_distinct]
+            for start in range(n_distinct, n_samples, n_distinct):
+                real[start : start + n_distinct] = distinct[: n_samples - start]
+        file["probs"].attrs.update(axes="NTC", kind="probs")
+        file["labels"] = traits(np.arange(n_samples) % n_distinct, n_classes)[0]
 
 
 def write_npy(folder: Path, n_samples: int, n_epochs: int, n_classes: int) -> None:
@@ -75,12 +100,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--dtype", default="float16")
+    parser.add_argument("--distinct", type=int, help="samples that are made; the others repeat them")
+    parser.add_argument("--virtual", action="store_true", help="what repeats takes no disk")
     parser.add_argument("--npy", action="store_true", help="a directory in the TDDS authors' layout")
     asked = parser.parse_args()
     if asked.npy:
         write_npy(asked.path, asked.samples, asked.epochs, asked.classes)
     else:
-        write_hdf5(asked.path, asked.samples, asked.epochs, asked.classes, asked.dtype)
+        write_hdf5(asked.path, asked.samples, asked.epochs, asked.classes, asked.dtype, asked.distinct, asked.virtual)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,16 @@ def score(
     method: Annotated[
         str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
     ] = "tdds",
-    T: Annotated[int | None, typer.Option("--T", help="Only the first T epochs count.", show_default="all")] = None,
-    K: Annotated[int, typer.Option("--K", help="Width of a window, in epochs.")] = 10,
-    beta: Annotated[float, typer.Option(help="Weight of the newest window; 0 is the simple average.")] = 0.9,
+    T: Annotated[
+        str | None,
+        typer.Option("--T", metavar="T[,T...]", help="Only the first T epochs count.", show_default="all"),
+    ] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[
+        str, typer.Option(metavar="B[,B...]", help="Weight of the newest window; 0 is the simple average.")
+    ] = "0.9",
     formulation: Annotated[
-        Literal["paper", "reference", "datacull"], typer.Option(help="Whose computation.")
+        str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation: paper, reference, datacull.")
     ] = "paper",
     loss: Annotated[
         Literal["kl", "ce", "el2n"],
@@ -99,22 +104,22 @@ def score(
     import numpy as np
 
     from tdds.engine import compute_scores
-    from tdds.scores import make_score
+    from tdds.scores import make_scores
     from tdds.tables import ScoreTable, read_column
 
     check_output(output, force)
     trajectory = _open(source, axes, kind, missing, labels, ids)
     given: dict[str, Any] = {
-        "T": T,
-        "K": K,
-        "beta": beta,
-        "formulation": formulation,
+        "T": parse_list("T", T, int),
+        "K": parse_list("K", K, int),
+        "beta": parse_list("beta", beta, float),
+        "formulation": parse_list("formulation", formulation, str),
         "loss": loss,
         "magnitude": not signed,
         "margin_of": margin_of,
         "random_state": random_state,
     }
-    chosen: dict[str, Any] = {name.strip(): make_score(name.strip(), **given) for name in method.split(",")}
+    chosen: dict[str, Any] = make_scores(parse_list("method", method, str), **given)
     scores = compute_scores(
         trajectory,
         chosen,
@@ -455,7 +460,7 @@ def describe(trajectory: Any) -> dict[str, Any]:
         "dtype": trajectory.dtype,
         "labels": trajectory.labels is not None,
         "ids": trajectory.ids is not None,
-        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.itemsize,
+        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.buffer_dtype.itemsize,
     }
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy.stats import rankdata
 
 from tdds.engine import compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
-from tdds.scores import METHODS, Score, make_score
+from tdds.scores import METHODS, make_scores
 from tdds.sources import open_trajectory
 from tdds.validation import check_choice, check_labels
 
@@ -138,7 +137,7 @@ def compare_scores(
     *,
     method: str | Sequence[str] | None = None,
     pruning_rate: float | Sequence[float] = (0.5, 0.9),
-    T: int | Sequence[int | None] | None = None,
+    T: int | Sequence[int] | None = None,
     K: int | Sequence[int] = 10,
     beta: float | Sequence[float] = 0.9,
     formulation: str | Sequence[str] = "paper",
@@ -203,7 +202,7 @@ def compare_scores(
     >>> probs, y = rng.dirichlet(np.ones(10), size=(500, 12)), rng.integers(10, size=500)
     >>> comparison = compare_scores(probs, y, method=["tdds", "aum"], K=[5, 8], pruning_rate=0.9)
     >>> comparison.names
-    ('tdds K=5', 'tdds K=8', 'aum')
+    ('tdds:K=5', 'tdds:K=8', 'aum')
     >>> comparison
     <Comparison of 3 scores of 500 samples, at p = 0.9>
     """
@@ -214,14 +213,13 @@ def compare_scores(
     def prefer(run: Any) -> dict[str, np.ndarray]:
         """The scores of a run by name, turned so that the largest are kept."""
         if isinstance(run, Mapping):
-            known = {name: getattr(METHODS.get(str(name).split(" ")[0]), "keeps", "largest") for name in run}
+            known = {name: getattr(METHODS.get(str(name).split(":")[0]), "keeps", "largest") for name in run}
             return _turn(run, known | dict(keeps or {}), y)
         trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, labels=y)
-        if method is None:
-            allowed = [name for name in METHODS if not what_lacks(trajectory, METHODS[name](), features)]
-            chosen = variants([name for name in allowed if name != "random"], parameters)
-        else:
-            chosen = variants([method] if isinstance(method, str) else method, parameters)
+        allowed = [
+            name for name in METHODS if name != "random" and not what_lacks(trajectory, METHODS[name](), features)
+        ]
+        chosen = make_scores(allowed if method is None else method, **parameters)
         scores = compute_scores(trajectory, chosen, features=features, n_jobs=n_jobs, verbose=verbose)
         return _turn(scores, {name: score.keeps for name, score in chosen.items()}, trajectory.labels)
 
@@ -234,22 +232,6 @@ def compare_scores(
         )
     values = np.array([[run[name] for name in names] for run in runs.values()])  # runs, names, samples
     return _compare(names, tuple(runs) if len(runs) > 1 else (), values, rates)
-
-
-def variants(methods: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Score]:
-    """Each method at every combination of those `parameters` that are lists and its own, named by them."""
-    listed = {name: value for name, value in parameters.items() if isinstance(value, (list, tuple, np.ndarray))}
-    fixed = {name: value for name, value in parameters.items() if name not in listed}
-    scores = {}
-    for method in methods:
-        check_choice("method", method, tuple(METHODS))
-        own = {field.name for field in fields(METHODS[method])}
-        grid = {name: values for name, values in listed.items() if name in own}
-        for combination in itertools.product(*grid.values()):
-            varied = dict(zip(grid, combination, strict=True))
-            name = " ".join([method, *(f"{key}={value}" for key, value in varied.items())])
-            scores[name] = make_score(method, **fixed, **varied)
-    return scores
 
 
 def agreement(preferences: np.ndarray, rates: Sequence[float]) -> tuple[np.ndarray, dict[float, np.ndarray]]:

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
-from tdds import kernels
-from tdds.scores import TDDS, Score, Series, make_score
-from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, open_trajectory
+from tdds import kernels, store
+from tdds.scores import TDDS, Score, Series, make_scores
+from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
 from tdds.validation import TrajectoryError, check_features, check_labels, check_real, invalid_row, sum_tolerance
 
 MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
 
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
-_TILE_VALUES = 1 << 15  # values that are checked and scored at a time
+_TILE_VALUES = 1 << 16  # values that are checked and scored at a time
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 
 
@@ -32,13 +32,13 @@ def score_trajectory(
     y: Any = None,
     *,
     method: str | Sequence[str] = "tdds",
-    T: int | None = None,
-    K: int = 10,
-    beta: float = 0.9,
-    formulation: str = "paper",
-    loss: str = "kl",
-    magnitude: bool = True,
-    margin_of: str = "probs",
+    T: int | Sequence[int] | None = None,
+    K: int | Sequence[int] = 10,
+    beta: float | Sequence[float] = 0.9,
+    formulation: str | Sequence[str] = "paper",
+    loss: str | Sequence[str] = "kl",
+    magnitude: bool | Sequence[bool] = True,
+    margin_of: str | Sequence[str] = "probs",
     random_state: Any = None,
     features: Any = None,
     axes: str | None = None,
@@ -48,9 +48,10 @@ def score_trajectory(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Any:
-    """Score every sample of a trajectory, by one method or, reading once, by several.
+    """Score every sample of a trajectory, by one method or, reading once, by several and with several parameters.
 
-    A method takes those of the parameters that it has; T and K mean the same for all of them.
+    A method takes those of the parameters that it has; T and K mean the same for all of them. A list in the place of a
+    parameter asks for a score with each of its values, and several lists for all combinations but those with K > T.
 
     Parameters
     ----------
@@ -98,9 +99,10 @@ def score_trajectory(
 
     Returns
     -------
-    (n_samples,) float64 array, or with a list of methods a dict of them by name
-        Each method's value as its authors define it; for "aum", "confidence" and "margin" it is the smallest that a
-        coreset keeps, for "moderate" those nearest the median of their class.
+    (n_samples,) float64 array, or with a list of methods or of values of a parameter a dict of them by name
+        A name is that of the method, and what varies: "tdds:T=10,K=5". Each method's value as its authors define it;
+        for "aum", "confidence" and "margin" it is the smallest that a coreset keeps, for "moderate" those nearest the
+        median of their class.
 
     Raises
     ------
@@ -125,18 +127,17 @@ def score_trajectory(
     (100,)
     >>> sorted(score_trajectory(probs, probs[:, -1].argmax(axis=1), method=["tdds", "aum"]))
     ['aum', 'tdds']
+    >>> list(score_trajectory(probs, T=[8, 12], K=[5, 10]))
+    ['tdds:T=8,K=5', 'tdds:T=12,K=5', 'tdds:T=12,K=10']
     """
     parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
-    names = [method] if isinstance(method, str) else list(method)
-    if not names:
-        raise ValueError("method is empty; expected a name, or a list of at least one.")
-    chosen = {name: make_score(name, **parameters) for name in names}
+    chosen = make_scores(method, **parameters)
     trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
-    return scores[method] if isinstance(method, str) else scores
+    return scores[str(method)] if list(scores) == [method] else scores
 
 
 def compute_scores(
@@ -215,7 +216,7 @@ def _read_scores(
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     rows, width = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
-    step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _value_bytes(trajectory))) * rows
+    step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _row_bytes(trajectory))) * rows
     tasks = (
         delayed(_score_rows)(
             trajectory, scores, start, min(start + step, trajectory.n_samples), (rows, width), n_epochs
@@ -240,9 +241,9 @@ def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, me
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
-    fits = max(memory // _value_bytes(trajectory), 2)  # rows x epochs
+    fits = max(memory // _row_bytes(trajectory), 2)  # rows x epochs
     if chunk_rows * n_epochs <= fits:
-        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _value_bytes(trajectory))
+        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _row_bytes(trajectory))
         return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
     rows = max(1, min(chunk_rows, fits // 2))
     return rows, min(n_epochs, max(2, fits // rows))
@@ -314,24 +315,20 @@ class OnlineTDDS:
         series = self.score.series(current.kind)
         held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
         out = np.zeros(len(values))
-        step = max(1, _BLOCK_BYTES // (2 * _value_bytes(current)))
+        step = max(1, _BLOCK_BYTES // (2 * _row_bytes(current)))
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
-            block: np.ndarray = np.asarray(pair, dtype=_buffer_dtype(current.dtype))
-            probs = _as_probs(block, current, start, self.n_epochs + 1 - len(held))
+            stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
+            probs = _as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
                 out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
         return out
 
 
-def _buffer_dtype(dtype: str) -> type:
-    return np.float32 if dtype in ("float16", "bfloat16", "float32") else np.float64
-
-
-def _value_bytes(trajectory: Trajectory) -> int:
-    """Bytes that one epoch of one sample takes: as stored and as read."""
-    return (trajectory.itemsize + np.dtype(_buffer_dtype(trajectory.dtype)).itemsize) * (trajectory.n_classes or 1)
+def _row_bytes(trajectory: Trajectory) -> int:
+    """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
+    return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
 def _score_rows(
@@ -343,22 +340,24 @@ def _score_rows(
     n_epochs: int | None,
 ) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for samples start ... stop - 1."""
-    results: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
-    buffer: np.ndarray = np.empty(n_values, dtype=_buffer_dtype(trajectory.dtype))
+    buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
+    pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     with trajectory.reader() as read:
         for low in range(start, stop, shape[0]):
             high = min(low + shape[0], stop)
             n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, shape[1], n_epochs)
-            counts = {name: score.check(n_read) or 0 for name, score in scores.items()}
-            for name, score in scores.items():
-                one = series[name]
-                first, last = (epoch - spans[one][0] for epoch in score.span(counts[name]))
-                held = np.ascontiguousarray(columns[one][:, first : last - one.between_epochs])
-                results[name].append(score.reduce(held))
-    return {name: np.concatenate(parts) for name, parts in results.items()}
+            for one, values in columns.items():
+                pieces[one].append(values)
+    held = {one: np.concatenate(parts) for one, parts in pieces.items()}
+    results = {}
+    for name, score in scores.items():
+        one = series[name]
+        first, last = (epoch - spans[one][0] for epoch in score.span(score.check(n_read) or 0))
+        results[name] = score.reduce(np.ascontiguousarray(held[one][:, first : last - one.between_epochs]))
+    return results
 
 
 def _spans(
@@ -409,9 +408,10 @@ def _series_columns(
         }
         # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
         step = max(1, _TILE_VALUES // block[0].size)
+        wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            probs = _as_probs(tile, trajectory, start + low, epoch - shared)
+            probs = _as_probs(store.widen(tile, wide), trajectory, start + low, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)

@@ -16,7 +16,7 @@ import numpy as np
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
-_SUM_TOLERANCE = {"float16": 2e-2, "bfloat16": 2e-2, "float32": 1e-3}
+_SUM_TOLERANCE = {"float16": 2e-2, "bfloat16": 2e-2, "float32": 1e-3, "log8": 1e-3}
 
 
 class TrajectoryError(ValueError):

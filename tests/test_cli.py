@@ -185,7 +185,7 @@ def test_mistake_is_one_line_and_leaves_no_file(logs, tmp_path, arguments, messa
 
 
 def test_unknown_option_is_usage_error(tmp_path):
-    status, _, err = run("score", "x", "--beta", "high", "-o", "s.h5", cwd=tmp_path)
+    status, _, err = run("score", "x", "--n-jobs", "high", "-o", "s.h5", cwd=tmp_path)
     assert status == 2
     assert "Invalid value for '--beta'" in err
     assert "Traceback" not in err
@@ -207,7 +207,7 @@ def test_compare(logs, tmp_path):
     assert (status, err) == (0, "")
     expected = tdds.compare_scores(probs, y, method=["tdds", "aum"], K=[4, 6], pruning_rate=0.7)
     held = json.loads(out)
-    assert held["names"] == ["tdds K=4", "tdds K=6", "aum"]
+    assert held["names"] == ["tdds:K=4", "tdds:K=6", "aum"]
     np.testing.assert_allclose(held["spearman"], expected.correlations, atol=1e-6)
     assert held["overlap"] == {"0.7": expected.overlaps[0.7].tolist()}
     # Files of scores, of two runs; nothing is wider than the terminal.
@@ -323,3 +323,19 @@ def test_select_says_how_many_are_kept_whatever_the_sampler(logs, tmp_path):
     status, out, _ = run("select", "s.h5", "-o", "kept.csv", *arguments, cwd=tmp_path)
     assert status == 0
     assert f"Kept 18 of {N} samples (30.0%), by random -> kept.csv" in out
+
+
+def test_a_grid_of_settings_in_one_file(logs, tmp_path):
+    folder, probs, _ = logs
+    status, out, err = run("score", folder, "-o", "s.h5", "--T", "8,12", "--K", "5,10", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert [line.split(":median")[0].rsplit(": ", 1)[0] for line in out.splitlines()[1:4]] == [
+        "tdds:T=8,K=5",
+        "tdds:T=12,K=5",
+        "tdds:T=12,K=10",
+    ]
+    with h5py.File(tmp_path / "s.h5") as file:
+        np.testing.assert_allclose(file["scores/tdds:T=8,K=5"], equations.tdds(probs[:, :8], K=5), rtol=1e-5)
+    assert run("select", "s.h5", "--method", "tdds:T=8,K=5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)[0] == 0
+    status, _, err = run("score", folder, "-o", "t.h5", "--K", "5,ten", cwd=tmp_path)
+    assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected integers, with commas between.")

@@ -66,14 +66,14 @@ def test_a_grid_of_parameters_in_one_reading(probs, y):
     epochs = (read.append(t) or probs[:, t] for t in range(T))
     comparison = compare_scores(epochs, y, method=["tdds", "el2n"], T=[8, 12], K=[4, 6], beta=[0.5, 0.9])
     assert read == list(range(T))
-    assert comparison.names[:2] == ("tdds T=8 K=4 beta=0.5", "tdds T=8 K=4 beta=0.9")
-    assert comparison.names[8:] == ("el2n T=8", "el2n T=12")
+    assert comparison.names[:2] == ("tdds:T=8,K=4,beta=0.5", "tdds:T=8,K=4,beta=0.9")
+    assert comparison.names[8:] == ("el2n:T=8", "el2n:T=12")
     one, other = (tdds.score_trajectory(probs, K=4, T=t, beta=0.9) for t in (8, 12))
     assert comparison.correlations[1, 5] == pytest.approx(equations.spearman(one, other))
     # One value in a list is no grid of others; formulations are compared like anything else.
     assert compare_scores(probs, method="tdds", K=[5], formulation=["paper", "reference"]).names == (
-        "tdds K=5 formulation=paper",
-        "tdds K=5 formulation=reference",
+        "tdds:K=5,formulation=paper",
+        "tdds:K=5,formulation=reference",
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 import tdds
 from tdds.engine import OnlineTDDS, block_shape
 from tdds.scores import METHODS, TDDS
+from tdds.sources import ArrayTrajectory
 
 #: Every variant of every score: its kind of trajectory, and its options.
 VARIANTS = {
@@ -112,6 +113,32 @@ def test_ranking_by_reference_is_another_than_by_paper():
     paper, reference = (tdds.score_trajectory(probs, K=5, formulation=f) for f in ("paper", "reference"))
     assert not np.array_equal(np.argsort(paper), np.argsort(reference))
     assert np.corrcoef(np.argsort(np.argsort(paper)), np.argsort(np.argsort(reference)))[0, 1] > 0.6
+
+
+def test_a_grid_is_read_once_and_equals_its_settings():
+    probs, y = checks.logged("probs", (20, 12, 4))
+    calls = []
+
+    class Counted(ArrayTrajectory):
+        def _read(self, values, start, stop, epoch, out):
+            calls.append((start, epoch))
+            super()._read(values, start, stop, epoch, out)
+
+    grid = tdds.score_trajectory(
+        Counted(probs), y, method=["tdds", "dyn_unc"], T=[8, 12], K=[5, 10], beta=[0, 0.9], formulation=["paper"]
+    )
+    assert len(calls) == 1
+    assert len(grid) == 3 * 2 + 3
+    assert "tdds:T=8,K=10,beta=0,formulation=paper" not in grid
+    for T, K in ((8, 5), (12, 5), (12, 10)):
+        np.testing.assert_array_equal(
+            grid[f"dyn_unc:T={T},K={K}"], tdds.score_trajectory(probs, y, method="dyn_unc", T=T, K=K)
+        )
+        for beta in (0, 0.9):
+            one = tdds.score_trajectory(probs, T=T, K=K, beta=beta)
+            np.testing.assert_array_equal(grid[f"tdds:T={T},K={K},beta={beta},formulation=paper"], one)
+    with pytest.raises(ValueError, match=r"^Nothing to compute: method='tdds', T=4, K=\[5, 6\]"):
+        tdds.score_trajectory(probs, T=4, K=[5, 6])
 
 
 def test_a_stream_is_read_no_further_than_T_and_once():

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import tdds
 from tdds import kernels
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":  # NumPy's scalars warn of what a compiled kernel says with nan
@@ -50,9 +51,9 @@ def trajectory(species, shape, dtype, seed=0):
     return probs.astype(dtype)
 
 
-def kl_differences(probs, inner_magnitude=False):
+def kl_differences(probs, inner_magnitude=False, single=False):
     out = np.full((probs.shape[0], probs.shape[1] - 1), np.nan)
-    kernels.kl_differences(probs, inner_magnitude, out)
+    kernels.kl_differences(probs, single, inner_magnitude, out)
     return out
 
 
@@ -108,12 +109,30 @@ def test_kl_differences_equal_the_equation(species, shape, dtype, inner, seed):
 
 
 @pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 10, 100, 1000])
+@pytest.mark.parametrize("species", ["random", "step 1", "step 1e-1", "step 1e-2", "step 1e-3"])
+def test_kl_differences_in_single_precision_keep_their_relative_accuracy(species, n_classes, inner):
+    probs = trajectory(species, (200, 9, n_classes), "float32")
+    expected = judged_kl(probs, inner).reshape(200, 8)
+    np.testing.assert_allclose(kl_differences(probs, inner, single=True), expected, rtol=3e-6, atol=1e-11)
+
+
+@pytest.mark.parametrize("formulation", ["paper", "reference"])
+@pytest.mark.parametrize("species", ["random", "step 1", "step 1e-1", "step 1e-2"])
+def test_scores_of_float32_from_K_8_on_agree_to_1e_5(species, formulation):
+    """Which `TDDS` asks for single precision at; with fewer differences in a window they may be alike by chance."""
+    probs = trajectory(species, (5_000, 12, 10), "float32")
+    expected = equations.tdds(probs, K=8, formulation=formulation)
+    np.testing.assert_allclose(tdds.score_trajectory(probs, K=8, formulation=formulation), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("inner", "single"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_classes", [1, 2, 10, 100, 1000, 3001])
-def test_kl_differences_of_a_repeated_row_are_exactly_zero(n_classes, dtype, inner):
+def test_kl_differences_of_a_repeated_row_are_exactly_zero(n_classes, dtype, inner, single):
     for name in ("constant", "tiny", "zeros"):
         probs = np.repeat(trajectory(name, (3, 1, n_classes), dtype), 5, axis=1)
-        assert not kl_differences(probs, inner).any()
+        assert not kl_differences(probs, inner, single and dtype == "float32").any()
 
 
 def test_kl_differences_of_every_pair_of_magnitudes():
@@ -338,6 +357,32 @@ def test_first_invalid_row_accepts_every_distribution(species, shape, dtype, see
     assert kernels.first_invalid_row(trajectory(species, shape, dtype, seed), 1e-5) == -1
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_widening_is_exact_for_all_65536_bit_patterns(name):
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    wide = np.empty(len(bits), dtype=np.float32)
+    getattr(kernels, f"widen_{name}")(bits, wide)
+    expected = bits.view(np.float16).astype(np.float32) if name == "float16" else bits.astype("<u4") << 16
+    numbers = ~np.isnan(wide)
+    np.testing.assert_array_equal(wide.view("<u4")[numbers], expected.view("<u4")[numbers])
+    np.testing.assert_array_equal(~numbers, np.isnan(expected.view("<f4")))
+
+
+def test_narrowing_rounds_as_numpy_does():
+    rng = np.random.default_rng(0)
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    anything = rng.integers(1 << 32, size=200_000, dtype="<u4").view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ties = halves[:-1] / 2 + halves[1:] / 2
+        values = np.concatenate([halves, ties, anything])
+        bits = np.empty(len(values), dtype=np.uint16)
+        kernels.narrow_to_float16(values, bits)
+        expected = values.astype(np.float16)
+    numbers = ~np.isnan(values)
+    np.testing.assert_array_equal(bits[numbers], expected.view(np.uint16)[numbers])
+    assert np.isnan(bits.view(np.float16)[~numbers]).all()
+
+
 def test_first_invalid_row_takes_the_tolerance_at_its_word():
     probs = np.array([[[0.5, 0.5 + 2.0**-10]]])
     assert kernels.first_invalid_row(probs, 2.0**-10) == -1
@@ -421,7 +466,7 @@ for locators in (caching.CacheImpl, caching.CodeLibraryCacheImpl, caching.Compil
 import numpy as np
 from tdds import kernels
 probs, out = np.full((2, 3, 4), 0.25, dtype=np.float32), np.ones((2, 2))
-kernels.kl_differences(probs, False, out)
+kernels.kl_differences(probs, False, False, out)
 assert not out.any()
 assert kernels.first_invalid_row(probs, 1e-3) == -1
 """

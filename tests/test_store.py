@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 import checks
+import equations
 import h5py
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ DTYPES = ("float16", "float32", "float64", "bfloat16")
 def rounded(values, dtype):
     """What a store of `dtype` gives back of `values`."""
     if dtype == "bfloat16":
-        return store.bfloat16_to_float32(store.float32_to_bfloat16(values))
+        return store.widen(store.float32_to_bfloat16(values))
     return values.astype(dtype)
 
 
@@ -116,6 +117,43 @@ def test_bfloat16_bits_are_taken_as_they_are(tmp_path):
     assert contents(tmp_path / "bits") == contents(tmp_path / "floats")
     with h5py.File(tmp_path / "bits" / "epoch-00000.h5") as file:
         np.testing.assert_array_equal(file["values"][()], bits[:, 0])
+
+
+def test_log8_is_a_code_of_one_byte_normalised_when_it_is_read(tmp_path):
+    probs, _ = checks.logged("probs", SHAPE)
+    probs[0, 0] = np.eye(5)[2]
+    codes = np.rint(255 * np.sqrt(-np.log2(np.maximum(probs, 2.0**-27)) / 27))
+    decoded = 2.0 ** (-27 * (codes / 255) ** 2)
+    decoded /= decoded.sum(axis=-1, keepdims=True)
+    for name, values in (("floats", probs), ("codes", codes.astype(np.uint8))):
+        path = tmp_path / name
+        with TrajectoryWriter(path, 40, 5, dtype="log8") as writer:
+            fill(writer, 3, values)
+        with h5py.File(path / "epoch-00000.h5") as file:
+            np.testing.assert_array_equal(file["values"][()], codes[:, 0])
+        store.pack(tdds.open_trajectory(path), tmp_path / f"{name}.h5")
+        store.pack(tdds.open_trajectory(path), tmp_path / f"{name}-wide.h5", dtype="float32")
+        for source in (path, tmp_path / f"{name}.h5", tmp_path / f"{name}-wide.h5"):
+            assert tdds.open_trajectory(source).dtype == ("float32" if "wide" in source.name else "log8")
+            np.testing.assert_allclose(read_all(source), decoded, rtol=1e-6)
+            np.testing.assert_allclose(
+                tdds.score_trajectory(source, K=3), equations.tdds(decoded, K=3), rtol=1e-3, atol=1e-9
+            )
+            assert store.verify(source).problems == []
+    large = probs > 1e-6
+    assert abs(decoded[large] / probs[large] - 1).max() < 0.07
+
+
+def test_log8_takes_no_logits_and_no_codes_of_anything_else(tmp_path):
+    with pytest.raises(ValueError, match=r"^dtype='log8' holds probabilities; got kind='logits'\."):
+        TrajectoryWriter(tmp_path / "run", 2, 3, kind="logits", dtype="log8")
+    with TrajectoryWriter(tmp_path / "run", 2, 3, dtype="log8") as writer:
+        for values, words in (
+            (np.zeros((2, 3), np.uint8), r"^Sample 0 at epoch 0 has codes of sum 3, expected log8 of probabilities"),
+            (np.full((2, 3), np.nan), r"^Sample 0 at epoch 0 has the value nan, expected probs"),
+        ):
+            with pytest.raises(TrajectoryError, match=words):
+                writer.write([0, 1], values)
 
 
 def test_duplicates_keep_the_last_value_and_gaps_are_named(tmp_path):

@@ -196,6 +196,19 @@ def test_kinds_and_dtypes(tmp_path, kind, dtype):
     np.testing.assert_array_equal(recorded(tmp_path), expected.transpose(0, 1).double())
 
 
+def test_log8_is_coded_on_the_device(tmp_path):
+    logits, _ = given(n_epochs=3)
+    with TrajectoryRecorder(tmp_path, 20, 4, dtype="log8") as recorder:
+        feed(recorder, logits)
+    codes = tdds.store.probs_to_log8(torch.softmax(logits.double(), -1).transpose(0, 1).numpy())
+    np.testing.assert_allclose(recorded(tmp_path), tdds.store.widen(codes), rtol=1e-6)
+    with TrajectoryRecorder(tmp_path / "nan", 2, 3, dtype="log8") as recorder:
+        recorder.update([0, 1], torch.tensor([[0.0, 1, 2], [np.nan, 0, 0]]))
+        with pytest.raises(tdds.TrajectoryError, match="Sample 1 at epoch 0 has codes of sum"):
+            recorder.end_epoch()
+        recorder.abandon_epoch()
+
+
 def test_logits_that_overflow_the_dtype_are_an_error_not_minus_infinity(tmp_path):
     with TrajectoryRecorder(tmp_path, 2, 3, kind="logits") as recorder:
         recorder.update([0, 1], torch.tensor([[1.0, 2, 3], [-1e5, 0, 0]]))

@@ -25,6 +25,7 @@ from tdds.scores.methods import (
     Score,
     Variability,
     make_score,
+    make_scores,
 )
 from tdds.scores.presets import PRESETS, preset
 from tdds.scores.series import (
@@ -79,5 +80,6 @@ __all__ = [
     "TopMargin",
     "Variability",
     "make_score",
+    "make_scores",
     "preset",
 ]

@@ -27,16 +27,20 @@ class Series(Protocol):
 
 @dataclass(frozen=True)
 class KLDifferences:
-    """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}); `inner_magnitude`: each term's absolute value."""
+    """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}); `inner_magnitude`: each term's absolute value.
+
+    `single`: of float32 probabilities the terms are computed in float32.
+    """
 
     inner_magnitude: bool = False
+    single: bool = False
     needs_probs: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     between_epochs: ClassVar[bool] = True
 
     def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         out = np.empty((values.shape[0], values.shape[1] - 1))
-        kernels.kl_differences(values, self.inner_magnitude, out)
+        kernels.kl_differences(values, self.single and values.dtype == np.float32, self.inner_magnitude, out)
         return out
 
 

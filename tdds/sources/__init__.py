@@ -17,7 +17,7 @@ import h5py
 from tdds import store
 from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, attribute_text, dataset_names
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory
-from tdds.sources.base import Read, Trajectory, as_array
+from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.stream import EpochStream
 from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels
 
@@ -33,6 +33,7 @@ __all__ = [
     "Read",
     "Trajectory",
     "as_array",
+    "decode",
     "open_trajectory",
 ]
 

@@ -22,7 +22,7 @@ class ArrayTrajectory(Trajectory):
     axes : {"NTC", "TNC", "NT", "TN"}, default samples first
     kind : {"probs", "logits", "log_probs"}, default "probs"
     dtype : str, default that of `values`
-        "bfloat16" where they are the uint16 of its bits.
+        "bfloat16" where they are the uint16 of its bits, "log8" where they are its codes.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class ArrayTrajectory(Trajectory):
     def _read(self, values: Any, start: int, stop: int, epoch: int, out: np.ndarray) -> None:
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
         block = np.asarray(values[tuple(span[axis] for axis in self._axes)])
-        out[...] = decode(block, self.dtype).transpose([self._axes.index(axis) for axis in "NTC"[: block.ndim]])
+        out[...] = decode(block, self.dtype, out.dtype).transpose(
+            [self._axes.index(axis) for axis in "NTC"[: block.ndim]]
+        )
 
 
 class NpyFile(ArrayTrajectory):
@@ -101,9 +103,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 values,
                 axes=axes,
                 kind=kind or attribute_text(values, "kind"),
-                dtype="bfloat16"
-                if values.dtype == np.uint16 and attribute_text(values, "dtype") == "bfloat16"
-                else None,
+                dtype=coded_dtype(values),
                 name=f"{path}::{dataset}",
             )
             self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
@@ -126,15 +126,32 @@ class HDF5Trajectory(ArrayTrajectory):
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        with store.opened(self.path) as file:
+        with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
-            yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
+            samples_first = self._axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
+            whole_rows = store.holds_whole_rows(values)
+
+            def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
+                if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
+                    self._read(values, start, stop, epoch, out)
+                elif out.shape[1] == self.n_epochs and whole_rows:
+                    store.read_rows_directly(values, raw, start, out)
+                else:
+                    values.read_direct(out, np.s_[start:stop, epoch : epoch + out.shape[1]])
+
+            yield read
 
 
 def attribute_text(values: h5py.Dataset, name: str) -> str | None:
     """An attribute that is text, which HDF5 may hold as bytes of fixed length."""
     held = values.attrs.get(name)
     return held.decode() if isinstance(held, bytes) else held
+
+
+def coded_dtype(values: h5py.Dataset) -> str | None:
+    """The name of the dtype that integers in a file stand for, as its attribute `dtype` says."""
+    name = attribute_text(values, "dtype")
+    return name if name in ("bfloat16", "log8") and values.dtype == store.STORED[name] else None
 
 
 def map_npy(path: Path) -> np.memmap:

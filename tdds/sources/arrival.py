@@ -47,7 +47,7 @@ class ArrivalTrajectory(Trajectory):
 
     @abstractmethod
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield the values of ascending `rows` of `epoch` a stretch at a time: a slice of `rows`, and its values."""
+        """Yield the values of ascending `rows` of `epoch` as stored, a stretch at a time: a slice of `rows`, values."""
 
     @property
     def chunk(self) -> tuple[int, int]:
@@ -90,7 +90,7 @@ class ArrivalTrajectory(Trajectory):
                     if len(found):
                         order = found[np.argsort(rows[found])]
                         for stretch, values in self.read_rows(t, rows[order]):
-                            out[order[stretch], e] = values
+                            out[order[stretch], e] = decode(values, self.dtype, out.dtype)
                     pending = pending[where < 0]
                     t -= 1
 
@@ -171,7 +171,7 @@ class NpyDirectory(ArrivalTrajectory):
                         f"{self._file(epoch)}: ends before row {last}; it was cut after it was opened."
                     )
                 values = raw.view(self._row_dtype).reshape(-1, *self._row_shape)
-                yield stretch, decode(_pick(values, rows[stretch] - first), self.dtype)
+                yield stretch, _pick(values, rows[stretch] - first)
 
 
 class NpzTrajectory(ArrivalTrajectory):
@@ -214,7 +214,7 @@ class NpzTrajectory(ArrivalTrajectory):
         return _check_index(self._index[epoch], self._n_rows, f"{self.path}, epoch {epoch}")
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        yield slice(None), decode(self._values[epoch, rows], self.dtype)
+        yield slice(None), self._values[epoch, rows]
 
 
 class StoreTrajectory(ArrivalTrajectory):
@@ -248,7 +248,7 @@ class StoreTrajectory(ArrivalTrajectory):
                 own = rows[begin:end] - first
                 for stretch, low, high in _stretches(own, values[:1].nbytes):
                     picked = _pick(values[low : high + 1], own[stretch] - low)
-                    yield slice(begin + stretch.start, begin + stretch.stop), decode(picked, self.dtype)
+                    yield slice(begin + stretch.start, begin + stretch.stop), picked
                 first += len(values)
             begin = end
 

@@ -15,8 +15,9 @@ from tdds.validation import (
     check_choice,
 )
 
-#: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes) float32 or float64, or (stop - start, E)
-#: for losses, with epochs epoch ... epoch + E - 1 of samples start ... stop - 1.
+#: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes), or (stop - start, E) for losses, with
+#: epochs epoch ... epoch + E - 1 of samples start ... stop - 1. `out` is of the trajectory's `buffer_dtype`, or of any
+#: float type that its values fit.
 Read = Callable[[int, int, int, np.ndarray], None]
 
 
@@ -32,7 +33,7 @@ class Trajectory(ABC):
         None where the values are per-sample losses.
     kind : {"probs", "logits", "log_probs", "losses"}
     dtype : str
-        NumPy's name of the stored type, or "bfloat16".
+        NumPy's name of the stored type, or "bfloat16" or "log8".
     labels : (n_samples,) int64 array or None
     ids : (n_samples,) array or None
         The samples' names.
@@ -56,9 +57,9 @@ class Trajectory(ABC):
         return 1, 1
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of a stored value."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+    def buffer_dtype(self) -> np.dtype:
+        """What values are read as: as they are stored where `store.widen` takes that, else float64."""
+        return np.dtype(store.STORED.get(self.dtype, "float64"))
 
     def holds(self, epoch: int) -> bool:
         """Whether `epoch` is there."""
@@ -143,11 +144,12 @@ def float_name(dtype: Any) -> str:
     return name
 
 
-def decode(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Stored values as floats that NumPy assigns: bfloat16 comes as the upper half of a float32."""
-    if dtype == "bfloat16" and values.dtype == np.uint16:
-        return store.bfloat16_to_float32(values)
-    return values
+def decode(values: np.ndarray, dtype: str, wanted: np.dtype) -> np.ndarray:
+    """Stored values as what NumPy assigns to `wanted`, which is the stored type or a float."""
+    if dtype not in ("bfloat16", "log8"):
+        return values
+    coded = values.view(store.STORED[dtype])
+    return coded if wanted == coded.dtype else store.widen(coded)
 
 
 def check_not_empty(trajectory: Trajectory) -> None:

@@ -59,6 +59,6 @@ class EpochStream(Trajectory):
                     raise TrajectoryError(
                         f"Epoch {epoch + e} has shape {self._next.shape}; expected {shape} as epoch 0."
                     )
-                out[:, e] = decode(self._next, self.dtype)
+                out[:, e] = decode(self._next, self.dtype, out.dtype)
 
         yield read

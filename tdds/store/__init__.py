@@ -1,6 +1,16 @@
 """The trajectory store: one HDF5 file per epoch and process, written whole or not at all (docs/store.md)."""
 
-from tdds.store.hdf5 import FORMAT, FORMAT_VERSION, PACKED_FORMAT, check_local, open_file, opened, read_ids
+from tdds.store.hdf5 import (
+    FORMAT,
+    FORMAT_VERSION,
+    PACKED_FORMAT,
+    check_local,
+    holds_whole_rows,
+    open_file,
+    opened,
+    read_ids,
+    read_rows_directly,
+)
 from tdds.store.packed import pack
 from tdds.store.reader import (
     HEADER_NAME,
@@ -13,7 +23,7 @@ from tdds.store.reader import (
     open_shard,
     read_header,
 )
-from tdds.store.values import bfloat16_to_float32, float32_to_bfloat16
+from tdds.store.values import LOG8_RANGE, STORED, float32_to_bfloat16, probs_to_log8, widen
 from tdds.store.verifier import EpochReport, VerifyReport, verify
 from tdds.store.writer import TrajectoryWriter
 
@@ -31,12 +41,17 @@ __all__ = [
     "opened",
     "check_local",
     "read_ids",
+    "holds_whole_rows",
+    "read_rows_directly",
     "pack",
     "verify",
     "VerifyReport",
     "EpochReport",
     "float32_to_bfloat16",
-    "bfloat16_to_float32",
+    "STORED",
+    "LOG8_RANGE",
+    "probs_to_log8",
+    "widen",
     "FORMAT",
     "PACKED_FORMAT",
     "FORMAT_VERSION",

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -196,12 +196,18 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TrajectoryError
-        For external storage, a virtual dataset, a dataset reached through a link into another file, or one that
-        holds fewer bytes than its shape says.
+        For external storage, a virtual dataset of another file, a dataset reached through a link into another file, or
+        one that holds fewer bytes than its shape says.
     """
-    if dataset.external or dataset.is_virtual or Path(dataset.file.filename).resolve() != Path(path).resolve():
+    sources = dataset.virtual_sources() if dataset.is_virtual else []
+    elsewhere = dataset.external or any(source.file_name != "." for source in sources)
+    if elsewhere or Path(dataset.file.filename).resolve() != Path(path).resolve():
         raise TrajectoryError(f"{path}: {dataset.name!r} keeps its values in another file; expected them in this one.")
-    if dataset.id.get_create_plist().get_nfilters() == 0:
+    for name in {source.dset_name for source in sources}:
+        check_local(own_dataset(dataset.file, name), path)
+        if dataset.file[name].is_virtual:
+            raise TrajectoryError(f"{path}: {dataset.name!r} is virtual, and made of {name!r}, which is virtual too.")
+    if not sources and dataset.id.get_create_plist().get_nfilters() == 0:
         expected, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         if stored < expected:
             raise TrajectoryError(
@@ -217,6 +223,32 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
     if dtype is not None and file[name].dtype != np.dtype(dtype):
         raise TrajectoryError(f"{file.filename}: {name!r} has dtype {file[name].dtype}, expected {np.dtype(dtype)}.")
     return file[name]
+
+
+def holds_whole_rows(dataset: h5py.Dataset) -> bool:
+    """Whether rows lie in the file as in memory: without filters, and in chunks, if any, that divide no row."""
+    if dataset.is_virtual or dataset.id.get_create_plist().get_nfilters() or dataset.file.userblock_size:
+        return False
+    return dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
+
+
+def read_rows_directly(dataset: h5py.Dataset, raw: BinaryIO, start: int, out: np.ndarray) -> None:
+    """Fill `out` with the rows from `start` on, from the file's bytes: past HDF5's lock, and its copy.
+
+    Raises
+    ------
+    TrajectoryError
+        The file ends before the last row.
+    """
+    stop, row_bytes = start + len(out), out[:1].nbytes
+    chunk_rows = dataset.chunks[0] if dataset.chunks else len(dataset)
+    for first in range(start - start % chunk_rows, stop, chunk_rows):
+        low, high = max(start, first), min(stop, first + chunk_rows)
+        corner = (first,) + (0,) * (dataset.ndim - 1)
+        offset = dataset.id.get_chunk_info_by_coord(corner).byte_offset if dataset.chunks else dataset.id.get_offset()
+        rows = out[low - start : high - start].reshape(-1).view(np.uint8)
+        if os.preadv(raw.fileno(), [rows], offset + (low - first) * row_bytes) != len(rows):
+            raise TrajectoryError(f"{raw.name}: ends before row {high - 1}; it was cut after it was opened.")
 
 
 def read_names(file: h5py.File, name: str) -> np.ndarray:

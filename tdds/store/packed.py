@@ -36,7 +36,7 @@ def pack(
         Of a known number of epochs.
     path : path-like
         The file; it appears when it is whole.
-    dtype : {"float16", "float32", "float64", "bfloat16"}, optional
+    dtype : {"float16", "float32", "float64", "bfloat16", "log8"}, optional
         What is stored; as the trajectory where left out.
     overwrite : bool, default False
     progress : callable, optional
@@ -58,14 +58,13 @@ def pack(
         raise FileExistsError(f"{path} exists; pass overwrite=True, or another path.")
     if trajectory.n_epochs is None:
         raise ValueError(f"{trajectory!r} does not know its number of epochs; pack an array or a file.")
-    stored = dtype_name(dtype or trajectory.dtype)
+    stored = dtype_name(dtype or trajectory.dtype, trajectory.kind)
     row = (trajectory.n_epochs,) if trajectory.n_classes is None else (trajectory.n_epochs, trajectory.n_classes)
     shape = (trajectory.n_samples, *row)
     sample_bytes = int(np.prod(row)) * np.dtype(STORED[stored]).itemsize
     chunk_rows = min(shape[0], max(1, _CHUNK_BYTES // sample_bytes))
     # Logs in arrival order are read epoch by epoch: wide blocks, so that each file is gone through few times.
     block_rows = max(1, _BLOCK_BYTES // (sample_bytes * chunk_rows)) * chunk_rows
-    wide = np.float64 if trajectory.dtype == "float64" else np.float32
     new = NewFile(path, path.stem)
     try:
         values = new.h5.create_dataset("values", shape, STORED[stored], chunks=(chunk_rows, *row))
@@ -73,7 +72,7 @@ def pack(
         crc32 = []
         with trajectory.reader() as read:
             for start in range(0, shape[0], block_rows):
-                block = np.empty((min(block_rows, shape[0] - start), *row), wide)
+                block = np.empty((min(block_rows, shape[0] - start), *row), trajectory.buffer_dtype)
                 read(start, start + len(block), 0, block)
                 for low in range(0, len(block), chunk_rows):
                     first = start + low

@@ -1,4 +1,4 @@
-"""What a store holds: kinds, dtypes, and how values are checked and cast on the way in."""
+"""What a store holds: kinds, dtypes, and how values are checked and cast on the way in and out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tdds import kernels
 from tdds.validation import TrajectoryError
 
-STORED = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2"}
+STORED = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2", "log8": "<u1"}
 # The smallest and largest legal value of each kind; minus infinity is the logarithm of an exact 0.
 RANGES = {
     "probs": (0.0, 1.001),
@@ -19,6 +20,9 @@ RANGES = {
 }
 _LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")} | {"bfloat16": 3.3895e38}
 
+LOG8_RANGE = 27  # code 255 is 2^-27
+LOG8_PROBS = np.exp2(-LOG8_RANGE * (np.arange(256) / 255) ** 2).astype(np.float32)
+
 
 def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
     """Round to the nearest bfloat16, ties to even; returns its bits as uint16. NaN stays NaN."""
@@ -27,41 +31,88 @@ def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
 
 
-def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
-    """Return the float32 values, exact, of bfloat16 bits held in uint16."""
-    return (np.asarray(bits).astype(np.uint32) << 16).view(np.float32)
+def probs_to_log8(probs: np.ndarray) -> np.ndarray:
+    """One byte a probability, uint8: k = round(255 sqrt(-log2(p) / 27)); smaller than 2^-27 counts as 2^-27."""
+    return np.rint(255 * np.sqrt(-np.log2(np.clip(probs, 2.0**-LOG8_RANGE, 1)) / LOG8_RANGE)).astype(np.uint8)
 
 
-def dtype_name(dtype: Any) -> str:
-    """Return the store's name of a dtype; raises ValueError for one that a store cannot hold."""
-    name = dtype if dtype == "bfloat16" else np.dtype(dtype).name
+def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Stored values as floats that kernels take: halves and codes as float32, other floats as they are.
+
+    Parameters
+    ----------
+    values : float array, or uint16 (bits of bfloat16), or uint8 (codes of log8; rows lie along the last axis)
+        The probabilities of each log8 row are made to sum to 1, where they nearly do.
+    out : (n_values,) float32 array, optional
+        At least as many as values: memory to use.
+
+    Returns
+    -------
+    array of the shape of `values`
+    """
+    if values.dtype not in (np.float16, np.uint16, np.uint8):
+        return values
+    values = np.ascontiguousarray(values)
+    wide = (np.empty(values.size, np.float32) if out is None else out)[: values.size]
+    if values.dtype == np.uint8:
+        rows = (-1, values.shape[-1])
+        kernels.decode_log8(values.reshape(rows), LOG8_PROBS, wide.reshape(rows))
+    else:
+        kernel = kernels.widen_float16 if values.dtype == np.float16 else kernels.widen_bfloat16
+        kernel(values.view(np.uint16).reshape(-1), wide)
+    return wide.reshape(values.shape)
+
+
+def dtype_name(dtype: Any, kind: str) -> str:
+    """Return the store's name of a dtype; raises ValueError for one that cannot hold values of `kind`."""
+    name = dtype if dtype in ("bfloat16", "log8") else np.dtype(dtype).name
     if name not in STORED:
         raise ValueError(f"dtype must be one of {', '.join(STORED)}, got {dtype!r}")
+    if name == "log8" and kind != "probs":
+        raise ValueError(f"dtype='log8' holds probabilities; got kind={kind!r}. Record kind='probs', or as float16.")
     return name
 
 
 def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int, ...]], str]) -> np.ndarray:
     """Check `values` and cast them to what is stored; `place` words the position of a bad one."""
-    if values.dtype == np.uint16:
-        values = bfloat16_to_float32(values)
+    if values.dtype == np.uint8 and dtype == "log8":
+        sums = widen(values).sum(axis=-1)
+        if not (abs(sums - 1) < 0.01).all():
+            at = (int(np.argmax(abs(sums - 1))),)
+            raise TrajectoryError(
+                f"{place(at)} has codes of sum {sums[at]:.4g}, expected log8 of probabilities, which sum to 1; "
+                "nothing of this call was recorded. Did the training diverge?"
+            )
+        return values
+    wide = widen(values)
     low, high = RANGES[kind]
-    smallest, largest = float(values.min()), float(values.max())
+    smallest, largest = float(wide.min()), float(wide.max())
     if not (low <= smallest and largest <= high):
-        at = tuple(int(i) for i in np.argwhere(~((values >= low) & (values <= high)))[0])
+        at = tuple(int(i) for i in np.argwhere(~((wide >= low) & (wide <= high)))[0])
         raise TrajectoryError(
-            f"{place(at)} has the value {values[at]}, expected {kind} between {low:.4g} and {high:.4g}; "
+            f"{place(at)} has the value {wide[at]}, expected {kind} between {low:.4g} and {high:.4g}; "
             "nothing of this call was recorded. Is kind= right, or did the training diverge?"
         )
-    with np.errstate(over="ignore"):
-        wide = values.astype(np.float32, copy=False) if dtype == "bfloat16" else values
-        encoded = float32_to_bfloat16(wide) if dtype == "bfloat16" else values.astype(STORED[dtype], copy=False)
-    if max(-smallest, largest) > _LARGEST[dtype]:
-        decoded = bfloat16_to_float32(encoded) if dtype == "bfloat16" else encoded
-        lost = np.argwhere(np.isinf(decoded) & np.isfinite(values))
+    encoded = values if values.dtype == STORED[dtype] else _narrow(wide, dtype)
+    if max(-smallest, largest) > _LARGEST.get(dtype, np.inf):
+        lost = np.argwhere(np.isinf(widen(encoded)) & np.isfinite(wide))
         if len(lost):
             at = tuple(int(i) for i in lost[0])
             raise TrajectoryError(
-                f"{place(at)} has the value {values[at]}, too large for {dtype}; nothing of this call was recorded. "
+                f"{place(at)} has the value {wide[at]}, too large for {dtype}; nothing of this call was recorded. "
                 'Pass dtype="float32" (or "bfloat16") for a new store, or record probabilities'
             )
     return encoded
+
+
+def _narrow(wide: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "log8":
+        return probs_to_log8(wide)
+    with np.errstate(over="ignore"):
+        if dtype == "bfloat16":
+            return float32_to_bfloat16(wide.astype(np.float32, copy=False))
+        if dtype != "float16" or wide.dtype != np.float32:
+            return wide.astype(STORED[dtype])
+    bits: np.ndarray = np.empty(wide.shape, np.uint16)
+    kernels.narrow_to_float16(np.ascontiguousarray(wide).reshape(-1), bits.reshape(-1))
+    return bits.view(np.float16)

@@ -50,7 +50,8 @@ class TrajectoryWriter:
     n_classes : int or None
         None (or 0) for ``kind="losses"``.
     kind : {"probs", "logits", "log_probs", "losses"}, default "probs"
-    dtype : {"float16", "float32", "float64", "bfloat16"}, default "float16"
+    dtype : {"float16", "float32", "float64", "bfloat16", "log8"}, default "float16"
+        "log8" is a code of one byte, for ``kind="probs"``: half the disk, at 1 to 7 % of a probability (docs/store.md).
         What is stored.
     labels : array-like of shape (n_samples,), optional
         Integers in [0, n_classes).
@@ -132,7 +133,7 @@ class TrajectoryWriter:
             n_samples=n_samples,
             n_classes=classes,
             kind=kind,
-            dtype=dtype_name(dtype),
+            dtype=dtype_name(dtype, kind),
             n_parts=n_parts,
             created_by=__version__,
             format_version=FORMAT_VERSION,
@@ -161,7 +162,7 @@ class TrajectoryWriter:
             The sample of each row, in any order; None means all samples in order. A sample that comes twice in an
             epoch keeps the later value on reading.
         values : array-like of float, shape (n_rows, n_classes), or (n_rows,) for losses
-            bfloat16 as an ml_dtypes array, or as the uint16 of its bits where that is the store's dtype.
+            bfloat16 as an ml_dtypes array. Where the store's dtype is bfloat16 or log8, also its uint16 or uint8.
 
         Raises
         ------
@@ -317,18 +318,19 @@ class TrajectoryWriter:
 
     def _checked_values(self, values: Any, n_rows: int) -> np.ndarray:
         rows = np.asarray(values)
-        bits = rows.dtype.name == "bfloat16" or (rows.dtype == np.uint16 and self._header.dtype == "bfloat16")
-        if rows.dtype.kind != "f" and not bits:
+        stored = self._header.dtype
+        coded = rows.dtype.name == "bfloat16" or (stored in ("bfloat16", "log8") and rows.dtype == STORED[stored])
+        if rows.dtype.kind != "f" and not coded:
             raise TypeError(
-                f"values must be floating point, got dtype {rows.dtype}; uint16 is read as bfloat16 only where "
-                'the store\'s dtype is "bfloat16".'
+                f"values must be floating point, got dtype {rows.dtype}; uint16 is read as bfloat16 and uint8 as log8 "
+                "only where that is the store's dtype."
             )
         if rows.shape != (n_rows, *self._header.row_shape):
             raise ValueError(
                 f"values have shape {rows.shape}, expected {(n_rows, *self._header.row_shape)}: "
                 "a row for each sample of index."
             )
-        return rows.view(np.uint16) if bits else rows
+        return rows.view(np.uint16) if rows.dtype.name == "bfloat16" else rows
 
     def _encode(self, samples: np.ndarray, rows: np.ndarray, at: int) -> np.ndarray:
         return encode(

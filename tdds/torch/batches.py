@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tdds.store import LOG8_RANGE
 from tdds.validation import check_choice
 
 _QUEUED = 16  # batches on their way; the training loop waits for the disk beyond them
@@ -94,6 +96,9 @@ def as_batch(index: Any, values: Tensor, n_samples: int, n_classes: int | None) 
 def as_kind(values: Tensor, kind: str, dtype: torch.dtype) -> Tensor:
     """What is stored, in memory of its own; the writer casts logarithms and losses, which may not fit `dtype`."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
+    if dtype == torch.uint8:  # as tdds.store.probs_to_log8
+        bits = torch.log_softmax(values, dim=1, dtype=wide).clamp_min(-LOG8_RANGE * math.log(2)) / -math.log(2)
+        return (255 * (bits / LOG8_RANGE).sqrt()).round().to(torch.uint8)
     if kind == "probs":
         return torch.softmax(values, dim=1, dtype=wide).to(dtype)
     if kind == "log_probs":
@@ -109,10 +114,11 @@ def to_host(tensor: Tensor) -> Tensor:
     return host.copy_(tensor, non_blocking=tensor.is_cuda)
 
 
-def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+def torch_dtype(dtype: str | torch.dtype, *, stored: bool = False) -> torch.dtype:
+    """The dtype of that name; `stored` allows "log8", whose codes are uint8."""
     name = str(dtype).removeprefix("torch.")
-    check_choice("dtype", name, ("float16", "float32", "float64", "bfloat16"))
-    return getattr(torch, name)
+    check_choice("dtype", name, ("float16", "float32", "float64", "bfloat16", "log8")[: 5 if stored else 4])
+    return torch.uint8 if name == "log8" else getattr(torch, name)
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -37,8 +37,9 @@ class TrajectoryRecorder:
     kind : {"probs", "logits", "log_probs", "losses"}, default "probs"
         What is stored: the softmax of the logits, the logits themselves, or the logarithm of the softmax, taken in
         float32 (float64 for ``dtype="float64"``); or losses, one a sample.
-    dtype : {"float16", "float32", "float64", "bfloat16"} or torch.dtype, default "float16"
-        What is stored. Float16 rounds a probability p to within p / 2048, and below 6e-5 to within 3e-8.
+    dtype : {"float16", "float32", "float64", "bfloat16", "log8"} or torch.dtype, default "float16"
+        What is stored. Float16 rounds a probability p to within p / 2048, and below 6e-5 to within 3e-8; "log8" takes
+        half as much disk, one byte, and rounds to within 1 to 7 % of p (docs/store.md says when that is enough).
     labels, ids : array-like of shape (n_samples,), optional
         As for `tdds.TrajectoryWriter`.
     part, n_parts : int, optional
@@ -113,13 +114,13 @@ class TrajectoryRecorder:
             raise ValueError(f"part={part} and n_parts={n_parts}; pass both, or neither.")
         if part is None or n_parts is None:
             part, n_parts = rank_and_world_size()
-        self._dtype = torch_dtype(dtype)
+        self._dtype = torch_dtype(dtype, stored=True)
         self._writer = TrajectoryWriter(
             path,
             n_samples,
             n_classes,
             kind=kind,
-            dtype=str(self._dtype).removeprefix("torch."),
+            dtype="log8" if self._dtype == torch.uint8 else str(self._dtype).removeprefix("torch."),
             labels=labels,
             ids=ids,
             split=split,
