@@ -1,9 +1,9 @@
-"""What scoring costs against what it could cost: nanoseconds a value, in one table, in under two minutes.
+"""What scoring costs against what it could cost: nanoseconds a value, in three tables, in under two minutes.
 
     python benchmarks/limits.py
 
-Every way is timed once a round, in turn, so that a noisy neighbour meets them all; the table holds medians over the
-rounds. The limit is reading the float32 array from memory once.
+Every way is timed once a round, in turn, so that a noisy neighbour meets them all; the tables hold medians over the
+rounds. The limits are reading the values from memory once, and reading them from the page cache once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
+from pathlib import Path
 
+import h5py
 import numba
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tdds import kernels
+from tdds import kernels, open_trajectory, score_trajectory, store
 
 N_EPOCHS = 30
 N_VALUES = 1 << 24  # 64 MiB of float32: no cache holds it
@@ -39,10 +43,20 @@ def read(values):
     return total
 
 
-def kernel_differences(probs, inner_magnitude=False):
+def kernel_differences(probs, single=True, inner_magnitude=False):
     out = np.empty((probs.shape[0], probs.shape[1] - 1))
-    kernels.kl_differences(probs, inner_magnitude, out)
+    kernels.kl_differences(probs, single and probs.dtype == np.float32, inner_magnitude, out)
     return out
+
+
+def read_and_score(values, block=1 << 16):
+    """As the engine does: blocks of stored values widened, checked and scored while they are in the cache."""
+    rows = max(1, block // values[0].size)
+    wide = np.empty(rows * values[0].size, dtype=np.float32)
+    for start in range(0, len(values), rows):
+        probs = store.widen(values[start : start + rows], wide)
+        kernels.first_invalid_row(probs, 2e-2)
+        kernel_differences(probs)
 
 
 def kernel_softmax(logits, block=1 << 17):
@@ -106,7 +120,8 @@ def peers():
     """Ways by name, and the number of threads each is timed with."""
     yield "read from memory", read, (1, 2)
     yield "kl_differences", kernel_differences, (1, 2)
-    yield "kl_differences, reference", lambda probs: kernel_differences(probs, True), (1,)
+    yield "kl_differences, K < 8", lambda probs: kernel_differences(probs, single=False), (1, 2)
+    yield "kl_differences, reference", lambda probs: kernel_differences(probs, inner_magnitude=True), (1,)
     yield "first_invalid_row", lambda probs: kernels.first_invalid_row(probs, 1e-3), (1,)
     yield "softmax of logits", kernel_softmax, (1,)
     yield "NumPy, cache-sized blocks", numpy_blocks, (1, 2)
@@ -116,26 +131,80 @@ def peers():
     except ImportError:
         return
     torch.set_num_threads(1)
-    yield "torch, cache-sized blocks", torch_blocks, (1,)
+    yield "torch, cache-sized blocks", torch_blocks, (1, 2)
     yield "torch, whole arrays", torch_whole, (1,)
 
 
-def measure(n_classes, dtype):
-    """Medians in ns a value, by (way, threads)."""
-    n_samples = N_VALUES // (N_EPOCHS * n_classes)
-    probs = np.random.default_rng(0).random((n_samples, N_EPOCHS, n_classes), dtype=np.float32).astype(dtype)
+def trajectory(n_classes, n_values=N_VALUES):
+    probs = np.random.default_rng(0).random((n_values // (N_EPOCHS * n_classes), N_EPOCHS, n_classes), dtype=np.float32)
     probs **= 3
     probs /= probs.sum(axis=-1, keepdims=True)
-    ways = {(name, n): on_threads(way, n) for name, way, threads in peers() for n in threads}
-    times = {key: [] for key in ways}
-    for key in ways:
-        ways[key](probs[:64])  # compile
+    return probs
+
+
+def medians(ways, n_values):
+    """Median of each of the calls, by name, in ns a value."""
+    times = {name: [] for name in ways}
+    for way in ways.values():
+        way()  # compile, and fill the page cache
     for _ in range(ROUNDS):
-        for key, way in ways.items():
+        for name, way in ways.items():
             start = time.perf_counter()
-            way(probs)
-            times[key].append(time.perf_counter() - start)
-    return {key: statistics.median(taken) / probs.size * 1e9 for key, taken in times.items()}
+            way()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken) / n_values * 1e9 for name, taken in times.items()}
+
+
+def of_kernels(n_classes):
+    probs = trajectory(n_classes)
+    ways = {(name, n): partial(on_threads(way, n), probs) for name, way, threads in peers() for n in threads}
+    return medians(ways, probs.size)
+
+
+def of_dtypes():
+    probs = trajectory(1000)
+    stored = {"float32": probs, "float16": probs.astype(np.float16), "bfloat16": store.float32_to_bfloat16(probs)}
+    stored["log8"] = store.probs_to_log8(probs)
+    ways = {}
+    for name, values in stored.items():
+        words = values if name == "float32" else values.view(np.uint16 if values.itemsize == 2 else np.uint8)
+        for n in (1, 2):
+            ways[name, "read from memory", n] = partial(on_threads(read, n), words)
+            ways[name, "widen, check, score", n] = partial(on_threads(read_and_score, n), values)
+    return medians(ways, probs.size)
+
+
+def of_files(folder):
+    probs = trajectory(1000)
+    ways = {}
+    for dtype in ("float32", "float16", "log8"):
+        path = Path(folder, f"{dtype}.h5")
+        store.pack(open_trajectory(probs), path, dtype=dtype)
+        source = open_trajectory(path)
+        ways[dtype, "read, h5py"] = partial(read_through_h5py, path)
+        ways[dtype, "read, past HDF5's lock"] = partial(read_blocks, source)
+        ways[dtype, "score_trajectory, 1 thread"] = partial(score_trajectory, path)
+        ways[dtype, "score_trajectory, 2 threads"] = partial(score_trajectory, path, n_jobs=2)
+    return medians(ways, probs.size)
+
+
+def read_through_h5py(path):
+    with h5py.File(path) as file:
+        values = file["values"]
+        rows = max(1, (1 << 21) // values[:1].nbytes)
+        block = np.empty((rows, *values.shape[1:]), values.dtype)
+        for start in range(0, len(values), rows):
+            n = min(rows, len(values) - start)
+            values.read_direct(block, np.s_[start : start + n], np.s_[:n])
+
+
+def read_blocks(source):
+    rows = max(1, (1 << 21) // (source.n_epochs * source.n_classes * source.buffer_dtype.itemsize))
+    block = np.empty((rows, source.n_epochs, source.n_classes), source.buffer_dtype)
+    with source.reader() as read:
+        for start in range(0, source.n_samples, rows):
+            stop = min(start + rows, source.n_samples)
+            read(start, stop, 0, block[: stop - start])
 
 
 def processor():
@@ -156,23 +225,35 @@ def main():
         f"NumPy {np.__version__}, Numba {numba.__version__}; {N_VALUES:,} values, {N_EPOCHS} epochs; "
         f"medians of {ROUNDS} alternating runs"
     )
-    table = Table(title="ns a value (x: kl_differences with as many threads is that many times faster)")
-    table.add_column("way", no_wrap=True)
-    table.add_column("threads", justify="right")
-    columns = {}
-    for dtype in ("float32", "float64"):
-        for n_classes in (10, 100, 1000):
-            columns[dtype, n_classes] = measure(n_classes, dtype)
-            table.add_column(f"{dtype}\nC = {n_classes}", justify="right")
-    for key in next(iter(columns.values())):
-        cells = []
-        for column in columns.values():
-            ratio = column[key] / column["kl_differences", key[1]]
-            cells.append(f"{column[key]:.2f}" + ("" if key[0].startswith("kl_differences") else f" ({ratio:.2f}x)"))
+    columns = {n_classes: of_kernels(n_classes) for n_classes in (10, 100, 1000)}
+    table = Table(title="float32 in memory, ns a value (kl_differences with as many threads is x times faster)")
+    for heading in ("way", "threads", *(f"C = {n_classes}" for n_classes in columns)):
+        table.add_column(heading, justify="left" if heading == "way" else "right", no_wrap=True)
+    for key in columns[10]:
+        ratios = [column[key] / column["kl_differences", key[1]] for column in columns.values()]
+        cells = [f"{column[key]:.2f} ({x:.1f}x)" for column, x in zip(columns.values(), ratios, strict=True)]
         table.add_row(key[0], str(key[1]), *cells)
     console.print(table)
-    if not any(name.startswith("torch") for name, _, _ in peers()):
-        console.print("torch is not installed: left out.")
+
+    held = of_dtypes()
+    table = Table(title="stored types in memory, C = 1000, ns a value (of reading float32)")
+    for heading in ("stored as", "way", "1 thread", "2 threads"):
+        table.add_column(heading, justify="right" if "thread" in heading else "left")
+    for dtype, way in dict.fromkeys(key[:2] for key in held):
+        ratios = [held[dtype, way, n] / held["float32", "read from memory", n] for n in (1, 2)]
+        cells = [f"{held[dtype, way, n]:.2f} ({x:.1f}x)" for n, x in zip((1, 2), ratios, strict=True)]
+        table.add_row(dtype, way, *cells)
+    console.print(table)
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = of_files(folder)
+    table = Table(title="packed files in the page cache, C = 1000, ns a value (of reading through h5py)")
+    for heading in ("stored as", *dict.fromkeys(way for _, way in files)):
+        table.add_column(heading, justify="left" if heading == "stored as" else "right")
+    for dtype in dict.fromkeys(dtype for dtype, _ in files):
+        own = {way: ns for (name, way), ns in files.items() if name == dtype}
+        table.add_row(dtype, *(f"{ns:.2f} ({ns / own['read, h5py']:.1f}x)" for ns in own.values()))
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -380,6 +380,9 @@ def convert(
     return None
 
 
+app.command("pack", epilog="Example: tdds pack run/ -o run.h5", help="Another name of convert.")(convert)
+
+
 @app.command()
 def demo(
     folder: Annotated[

@@ -319,3 +319,18 @@ def test_names_kept_in_another_file_are_refused(tmp_path, name):
         file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "held")
     with pytest.raises(tdds.TrajectoryError, match="keeps its values in another file"):
         tdds.open_trajectory(f"{tmp_path / 'run.h5'}::x", axes="NTC")
+
+
+def test_a_virtual_dataset_of_the_same_file_and_no_other(tmp_path):
+    probs, _ = checks.logged("probs", (6, 8, 4))
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        file["block"] = probs
+        for name, source in (("twice", "block"), ("nested", "twice")):
+            layout = h5py.VirtualLayout((12, 8, 4), probs.dtype)
+            layout[:6] = layout[6:] = h5py.VirtualSource(".", source, probs.shape)
+            file.create_virtual_dataset(name, layout).attrs["axes"] = "NTC"
+    scores = tdds.score_trajectory(f"{path}::twice", K=4)
+    np.testing.assert_array_equal(scores, np.tile(tdds.score_trajectory(probs, K=4), 2))
+    with pytest.raises(tdds.TrajectoryError, match=r"run\.h5: 'twice' is a virtual dataset; expected one that holds"):
+        tdds.score_trajectory(f"{path}::nested", K=4)

@@ -676,9 +676,10 @@ def test_values_kept_elsewhere_are_refused(how, name, tmp_path):
     packed = tmp_path / "packed" / "packed.h5"
     store.pack(tdds.open_trajectory(path), packed)
     file = path / ("store.h5" if name == "labels" else "epoch-00000.h5")
-    text = {"virtual": "keeps its values in another file", "external storage": "keeps its values in another file"}.get(
-        how, f"expected a dataset '{name}' inside the file, without links to others."
-    )
+    text = {
+        "virtual": f"'{name}' is a virtual dataset; expected",
+        "external storage": "keeps its values in another file",
+    }.get(how, f"expected a dataset '{name}' inside the file, without links to others.")
     tamper(file, elsewhere(how, name))
     with pytest.raises(TrajectoryError, match=re.escape(f"{file}: ") + ".*" + re.escape(text)):
         read_all(path)

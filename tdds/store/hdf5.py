@@ -204,9 +204,7 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
     if elsewhere or Path(dataset.file.filename).resolve() != Path(path).resolve():
         raise TrajectoryError(f"{path}: {dataset.name!r} keeps its values in another file; expected them in this one.")
     for name in {source.dset_name for source in sources}:
-        check_local(own_dataset(dataset.file, name), path)
-        if dataset.file[name].is_virtual:
-            raise TrajectoryError(f"{path}: {dataset.name!r} is virtual, and made of {name!r}, which is virtual too.")
+        own_dataset(dataset.file, name)
     if not sources and dataset.id.get_create_plist().get_nfilters() == 0:
         expected, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         if stored < expected:
@@ -219,6 +217,10 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
     """The dataset `name`, which must be inside the file itself and of that dtype."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise TrajectoryError(f"{file.filename}: expected a dataset {name!r} inside the file, without links to others.")
+    if file[name].is_virtual:
+        raise TrajectoryError(
+            f"{file.filename}: {name!r} is a virtual dataset; expected one that holds its own values."
+        )
     check_local(file[name], file.filename)
     if dtype is not None and file[name].dtype != np.dtype(dtype):
         raise TrajectoryError(f"{file.filename}: {name!r} has dtype {file[name].dtype}, expected {np.dtype(dtype)}.")
