@@ -187,7 +187,7 @@ def test_mistake_is_one_line_and_leaves_no_file(logs, tmp_path, arguments, messa
 def test_unknown_option_is_usage_error(tmp_path):
     status, _, err = run("score", "x", "--n-jobs", "high", "-o", "s.h5", cwd=tmp_path)
     assert status == 2
-    assert "Invalid value for '--beta'" in err
+    assert "Invalid value for '--n-jobs'" in err
     assert "Traceback" not in err
 
 
