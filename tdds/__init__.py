@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tdds._version import __version__
 
 if TYPE_CHECKING:
+    from tdds.comparison import compare_scores
     from tdds.engine import score_trajectory
     from tdds.selector import CoresetSelector, TDDSSelector
     from tdds.sources import open_trajectory
@@ -16,6 +17,7 @@ _HOME = {
     "TDDSSelector": "selector",
     "CoresetSelector": "selector",
     "score_trajectory": "engine",
+    "compare_scores": "comparison",
     "open_trajectory": "sources",
     "TrajectoryWriter": "store",
     "TrajectoryError": "validation",
@@ -25,6 +27,7 @@ __all__ = [
     "TDDSSelector",
     "CoresetSelector",
     "score_trajectory",
+    "compare_scores",
     "open_trajectory",
     "TrajectoryWriter",
     "TrajectoryError",

@@ -16,14 +16,21 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
-from tdds.scores import TDDS, Score, Series, make_scores
-from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, as_array, decode, open_trajectory
-from tdds.validation import TrajectoryError, check_integer, check_labels, check_real, invalid_row, sum_tolerance
+from tdds.scores import Score, Series, make_scores
+from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
+from tdds.validation import (
+    TrajectoryError,
+    check_features,
+    check_integer,
+    check_real,
+    invalid_row,
+    sum_tolerance,
+)
 
 MEMORY_LIMIT = 256
 """Default bound of the engine's buffers, all threads together, in MiB."""
 
-_BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
+BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 16  # values that are checked and scored at a time
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 _TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
@@ -42,6 +49,7 @@ def score_trajectory(
     magnitude: bool | Sequence[bool] = True,
     margin_of: str | Sequence[str] = "probs",
     random_state: Any = None,
+    features: Any = None,
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
@@ -63,7 +71,7 @@ def score_trajectory(
         "least_confidence" and "random". Left out, the source's own.
     method : str or list of str, default "tdds"
         "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
-        "confidence", "variability", "loss" or "random"; the formula of each is in `tdds.scores`.
+        "confidence", "variability", "loss", "moderate" or "random"; the formula of each is in `tdds.scores`.
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
@@ -85,6 +93,8 @@ def score_trajectory(
         What the margin of "aum" is taken of.
     random_state : int, Generator, RandomState or None, default None
         Seed of "random".
+    features : (n_samples, n_features) array, optional
+        What a trained model makes of each sample, such as the output of its last hidden layer; needed by "moderate".
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
@@ -100,7 +110,8 @@ def score_trajectory(
     -------
     (n_samples,) float64 array, or with a list of methods or of values of a parameter a dict of them by name
         A name is that of the method, and what varies: "tdds:T=10,K=5". Each method's value as its authors define it;
-        for "aum", "confidence" and "margin" it is the smallest that a coreset keeps.
+        for "aum", "confidence" and "margin" it is the smallest that a coreset keeps, for "moderate" those nearest the
+        median of their class.
 
     Raises
     ------
@@ -132,7 +143,9 @@ def score_trajectory(
     parameters |= {"margin_of": margin_of, "random_state": random_state}
     chosen = make_scores(method, **parameters)
     trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
-    scores = compute_scores(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose)
+    scores = compute_scores(
+        trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
+    )
     return scores[str(method)] if list(scores) == [method] else scores
 
 
@@ -140,6 +153,7 @@ def compute_scores(
     trajectory: Trajectory,
     scores: Mapping[str, Score],
     *,
+    features: Any = None,
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -150,7 +164,7 @@ def compute_scores(
     ----------
     trajectory : Trajectory
     scores : mapping of name to Score
-    memory_limit, n_jobs, verbose
+    features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
 
     Returns
@@ -165,12 +179,35 @@ def compute_scores(
     epochs = [
         score.check(trajectory.n_epochs, in_memory=isinstance(trajectory, ArrayTrajectory)) for score in scores.values()
     ]
-    check_needs(trajectory, scores)
+    for name, score in scores.items():
+        if lack := what_lacks(trajectory, score, features):
+            raise ValueError(f"{name} {lack}")
     raw = dict.fromkeys(scores, np.zeros(trajectory.n_samples))
+    if any(score.needs_features for score in scores.values()):
+        features = check_features(features, trajectory.n_samples)
+        raw |= {name: features for name, score in scores.items() if score.needs_features}
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
         raw |= _read_scores(trajectory, reading, epochs, memory_limit, n_jobs, verbose)
-    return {name: score.finish(raw[name]) for name, score in scores.items()}
+    return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+
+
+def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
+    """What `score` needs and is not there, as the end of a sentence; empty where nothing lacks."""
+    series = score.series(trajectory.kind)
+    if series is not None and series.needs_probs and trajectory.kind == "losses":
+        return (
+            "needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory holds losses, "
+            "one number a sample and epoch."
+        )
+    if score.needs_features and features is None:
+        return (
+            "needs features; pass features=, (n_samples, n_features), what a trained model makes of each sample: the "
+            "output of its last hidden layer."
+        )
+    if (score.needs_features or (series is not None and series.needs_labels)) and trajectory.labels is None:
+        return "needs labels with these parameters; pass y, one integer a sample."
+    return ""
 
 
 def _read_scores(
@@ -212,7 +249,7 @@ def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: in
     No more than the share, so that every worker has a task; no fewer than what `_TASK_BYTES` hold, nor than one in
     `_TASKS` of the share, so that a scheduler has few enough.
     """
-    least = max(_TASK_BYTES // ((n_epochs or 2) * _row_bytes(trajectory)), share // _TASKS)
+    least = max(_TASK_BYTES // ((n_epochs or 2) * row_bytes(trajectory)), share // _TASKS)
     return -(-min(least, share) // rows) * rows if least > rows else rows
 
 
@@ -226,9 +263,9 @@ def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, me
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
-    fits = max(memory // _row_bytes(trajectory), 2)  # rows x epochs
+    fits = max(memory // row_bytes(trajectory), 2)  # rows x epochs
     if chunk_rows * n_epochs <= fits:
-        cached = min(_BLOCK_BYTES, memory) // (n_epochs * _row_bytes(trajectory))
+        cached = min(BLOCK_BYTES, memory) // (n_epochs * row_bytes(trajectory))
         return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
     rows = max(1, min(chunk_rows, fits // 2))
     return rows, min(n_epochs, max(2, fits // rows))
@@ -260,101 +297,10 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     block: np.ndarray = np.empty((1, n_epochs or trajectory.n_epochs, *row), dtype=trajectory.buffer_dtype)
     with trajectory.reader() as read:
         read(sample, sample + 1, 0, block)
-    return _as_probs(store.widen(block), trajectory, sample, 0)[0].astype(np.float64)
+    return as_probs(store.widen(block), trajectory, sample, 0)[0].astype(np.float64)
 
 
-class OnlineTDDS:
-    """TDDS of a training run as it goes: one epoch at a time, no trajectory stored.
-
-    Holds the last epoch, and K - 1 differences and the moving average of each sample.
-
-    Parameters
-    ----------
-    score : TDDS
-    kind : {"probs", "logits", "log_probs"}, default "probs"
-        What the epochs are; 1-D epochs are losses.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Epochs taken so far, at most T.
-    scores : (n_samples,) float64 array or None
-        None before the K-th epoch.
-    """
-
-    def __init__(self, score: TDDS, *, kind: str | None = None) -> None:
-        self.score = score
-        self.kind = kind
-        self.n_epochs = 0
-        self.scores: np.ndarray | None = None
-        self._previous: np.ndarray | None = None
-
-    def update(self, epoch: Any, labels: Any = None) -> None:
-        """Take the next epoch, (n_samples, n_classes), or (n_samples,) of losses; those past T are ignored.
-
-        Raises
-        ------
-        TrajectoryError
-            The shape differs from the first epoch's, or a row is no distribution; the state is then as before.
-        ValueError
-            Labels are needed, or do not fit.
-        """
-        if self.n_epochs == self.score.T:
-            return
-        values = np.array(as_array(epoch))
-        if self._previous is not None and values.shape != self._previous.shape:
-            raise TrajectoryError(
-                f"Epoch {self.n_epochs} has shape {values.shape}; expected {self._previous.shape} as before."
-            )
-        current = EpochStream([values], kind=self.kind)
-        if labels is not None:
-            current.labels = check_labels(labels, current.n_samples, current.n_classes)
-        check_needs(current, {"tdds": self.score})
-        diffs = self._differences(values, current)
-        if self._previous is None:
-            self._diffs = np.zeros((len(values), self.score.width))
-            self._average = np.zeros(len(values))
-        self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
-        self._previous = values
-        self.n_epochs += 1
-        n_windows = self.n_epochs - self.score.K + 1
-        if n_windows >= 1:
-            gains = self.score.gains(n_windows - 1, n_windows)
-            kernels.moving_average(self.score.variances(self._diffs), gains, self._average)
-            self.scores = self._average.copy()
-
-    def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:
-        """The series at `values`, (n_samples,): the difference from the epoch before, 0 at the first epoch, or e_t."""
-        series = self.score.series(current.kind)
-        held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
-        out = np.zeros(len(values))
-        step = max(1, _BLOCK_BYTES // (2 * _row_bytes(current)))
-        for start in range(0, len(values), step):
-            rows = slice(start, start + step)
-            pair = np.stack([epoch[rows] for epoch in held], axis=1)
-            stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
-            probs = _as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
-            if len(held) > series.between_epochs:
-                out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
-        return out
-
-
-def check_needs(trajectory: Trajectory, scores: Mapping[str, Score]) -> None:
-    """Raise where a score needs labels or probabilities that the trajectory lacks."""
-    for name, score in scores.items():
-        series = score.series(trajectory.kind)
-        if series is None:
-            continue
-        if series.needs_probs and trajectory.kind == "losses":
-            raise ValueError(
-                f"{name} needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory "
-                "holds losses, one number a sample and epoch."
-            )
-        if series.needs_labels and trajectory.labels is None:
-            raise ValueError(f"{name} needs labels with these parameters; pass y, one integer a sample.")
-
-
-def _row_bytes(trajectory: Trajectory) -> int:
+def row_bytes(trajectory: Trajectory) -> int:
     """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
@@ -438,7 +384,7 @@ def _series_columns(
         for low in range(0, len(block), step):
             tile = block[low : low + step]
             first = trajectory.first + start + low
-            probs = _as_probs(store.widen(tile, wide), trajectory, first, epoch - shared)
+            probs = as_probs(store.widen(tile, wide), trajectory, first, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)
@@ -458,7 +404,7 @@ def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: in
     return slice(start - epoch + shared, max(start, stop) - epoch + shared)
 
 
-def _as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:
+def as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:
     """A block as probabilities (losses as they are), every row checked; its first row is `sample` at `epoch`."""
     if trajectory.kind == "losses":
         if not np.isfinite(block).all():

@@ -15,11 +15,11 @@ from tdds.validation import check_choice, check_integer, check_real, random_gene
 
 WEIGHTINGS = ("per_sample", "root", "batch_mean", "none")
 
-#: Share of hard samples that coverage-centric selection drops first, by data set and pruning rate.
+#: Share of hard samples that coverage-centric selection drops first, by data set and pruning rate: CIFAR-10 as in the
+#: paper's appendix B, ImageNet as in the authors' commands.
 CUTOFFS = {
     "cifar10": {0.3: 0.0, 0.5: 0.0, 0.7: 0.1, 0.8: 0.1, 0.9: 0.3},
-    "cifar100": {0.3: 0.1, 0.5: 0.2, 0.7: 0.2, 0.8: 0.4, 0.9: 0.5},
-    "imagenet": {0.3: 0.0, 0.5: 0.1, 0.7: 0.2, 0.8: 0.2, 0.9: 0.3},
+    "imagenet": {0.8: 0.2, 0.9: 0.3},
 }
 
 
@@ -93,14 +93,23 @@ def importance_weights(scores: np.ndarray, indices: np.ndarray, weighting: str =
     return scaled / mean if mean > 0 else np.ones(len(indices))
 
 
-def preference(scores: np.ndarray, keeps: str) -> np.ndarray:
-    """`scores` turned so that the largest are kept, by the end, "largest" or "smallest", that their method keeps."""
-    return scores if keeps == "largest" else -scores
+def preference(scores: np.ndarray, keeps: str, labels: np.ndarray | None = None) -> np.ndarray:
+    """`scores` turned so that the largest are kept, by what their method keeps.
+
+    That is the "largest", the "smallest", or those nearest the "median" of their class, which needs `labels`.
+    """
+    if keeps != "median":
+        return scores if keeps == "largest" else -scores
+    labels = np.asarray(labels)
+    medians = np.zeros(labels.max() + 1)
+    for c in np.unique(labels):
+        medians[c] = np.median(scores[labels == c])
+    return -np.abs(scores - medians[labels])
 
 
 @dataclass(frozen=True)
 class Coreset:
-    """What is kept: ascending indices, the weight of each in training, and the least score (or greatest) kept."""
+    """What is kept: ascending indices, the weight of each in training, and the score of the least preferred of them."""
 
     indices: np.ndarray
     weights: np.ndarray
@@ -108,12 +117,19 @@ class Coreset:
 
 
 def draw_coreset(
-    scores: np.ndarray, keeps: str, sampler: Sampler, n_kept: int, *, weighting: str = "per_sample", **beside: Any
+    scores: np.ndarray,
+    keeps: str,
+    sampler: Sampler,
+    n_kept: int,
+    *,
+    labels: np.ndarray | None = None,
+    weighting: str = "per_sample",
+    **beside: Any,
 ) -> Coreset:
     """The coreset of `scores`, as their method defines them; `beside` is what else `sampler` takes."""
-    preferred = preference(scores, keeps)
-    indices = sampler(preferred, n_kept, **beside)
-    worst = scores[indices].min() if keeps == "largest" else scores[indices].max()
+    preferred = preference(scores, keeps, labels)
+    indices = sampler(preferred, n_kept, labels=labels, **beside)
+    worst = scores[indices[np.argmin(preferred[indices])]]
     return Coreset(indices, importance_weights(preferred, indices, weighting), float(worst))
 
 
@@ -171,9 +187,9 @@ class Stratified:
 
     Parameters
     ----------
-    cutoff : float in [0, 1), or {"cifar10", "cifar100", "imagenet"}, default "cifar10"
+    cutoff : float in [0, 1), or {"cifar10", "imagenet"}, default "cifar10"
         Never more than leaves n_kept samples. A name stands for the share published for that data set at the nearest
-        published pruning rate below, 0 under the first of them.
+        published pruning rate below, 0 under the first of them. For other data the authors search for it.
     n_strata : int, default 50
     """
 
@@ -220,9 +236,9 @@ class BetaDraw:
     """The draw of DUAL: M without replacement, with probability proportional to score x BetaPDF(m; a, b).
 
     m is the mean of p_y over the epochs that count, mu the mean m of the ten highest-scored samples and r the pruning
-    rate: b = 15 (1 - mu) (1 - r^c), a = 16 - b, so that the draw moves towards easy samples as r grows. Their code
-    raises r to 2 + c, and one version of it reads 15 for 16. Scores below 0 are shifted to start at 0; where fewer than
-    M probabilities are above 0, the rest is drawn from the others evenly.
+    rate: b = 15 (1 - mu) (1 - r^c), a = 16 - b, so that the draw moves towards easy samples as r grows, as in their
+    published code; a version of it in circulation raises r to 2 + c. Scores below 0 are shifted to start at 0; where
+    fewer than M probabilities are above 0, the rest is drawn from the others evenly.
 
     Y. Cho et al., "Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction
     Uncertainty", ICML 2025.

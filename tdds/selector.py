@@ -12,9 +12,10 @@ from sklearn.utils import _safe_indexing, assert_all_finite
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from tdds.engine import MEMORY_LIMIT, OnlineTDDS, compute_scores
+from tdds.engine import MEMORY_LIMIT, compute_scores
+from tdds.online import OnlineTDDS
 from tdds.samplers import SAMPLERS, WEIGHTINGS, Top, count_kept, draw_coreset
-from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score
+from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score, preset
 from tdds.sources import open_trajectory
 
 
@@ -35,7 +36,7 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         "verbose": ["verbose"],
     }
 
-    def fit(self, prob_trajectory, y=None):
+    def fit(self, prob_trajectory, y=None, *, features=None):
         """Score every sample and choose those that stay.
 
         Parameters
@@ -45,6 +46,8 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
             (n_samples, n_epochs) of losses.
         y : (n_samples,) integers, optional
             Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own.
+        features : (n_samples, n_features) array, optional
+            What a trained model makes of each sample; needed by ``method="moderate"``.
 
         Returns
         -------
@@ -71,7 +74,12 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         if sampler.needs_labels and trajectory.labels is None:
             raise ValueError(f"sampler={self.sampler!r} needs labels; pass y, one integer a sample.")
         scores, *second = compute_scores(
-            trajectory, chosen, memory_limit=self.memory_limit, n_jobs=self.n_jobs, verbose=self.verbose
+            trajectory,
+            chosen,
+            features=features,
+            memory_limit=self.memory_limit,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         ).values()
         self.n_features_in_ = trajectory.n_epochs
         self._online = None
@@ -109,7 +117,7 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
             X = X.tocsr()
         return _safe_indexing(X, self.sample_indices_)
 
-    def fit_transform(self, X, y=None, *, trajectory=None):
+    def fit_transform(self, X, y=None, *, trajectory=None, features=None):
         """Fit on `trajectory`, or on `X` itself where it is left out, and keep the chosen rows of `X`.
 
         Parameters
@@ -117,6 +125,8 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         X : n_samples rows, or a trajectory as an array
         y : (n_samples,) integers, optional
         trajectory : anything that `open_trajectory` opens, optional
+        features : (n_samples, n_features) array, optional
+            As for `fit`.
 
         Returns
         -------
@@ -127,7 +137,7 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         TrajectoryError, ValueError, TypeError, FileNotFoundError
             As for `fit` and `transform`.
         """
-        return self.fit(X if trajectory is None else trajectory, y).transform(X)
+        return self.fit(X if trajectory is None else trajectory, y, features=features).transform(X)
 
     def select(self, *arrays):
         """Keep the chosen rows of several containers at once, in the style of `train_test_split`.
@@ -308,6 +318,36 @@ class TDDSSelector(_Selector):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @classmethod
+    def from_preset(cls, name, pruning_rate=0.5, **parameters):
+        """The selector with T and K as the paper publishes them for a data set, a network and a pruning rate.
+
+        Parameters
+        ----------
+        name : {"cifar10-resnet18", "cifar100-resnet18", "imagenet-resnet34", "imagenet-swint"}
+        pruning_rate : float in [0, 1), default 0.5
+            Where nothing is published for it, T and K are those of the nearest published rate below, with a warning.
+        **parameters
+            Other parameters than T and K; beta is 0.9, the paper's.
+
+        Returns
+        -------
+        TDDSSelector
+
+        Raises
+        ------
+        ValueError, TypeError
+            There is no such preset, or the rate is out of range.
+
+        Examples
+        --------
+        >>> from tdds import TDDSSelector
+        >>> TDDSSelector.from_preset("cifar100-resnet18", pruning_rate=0.9)
+        TDDSSelector(K=5, T=10, pruning_rate=0.9)
+        """
+        T, K = preset(name, pruning_rate)
+        return cls(T, K, pruning_rate=pruning_rate, **parameters)
+
     def partial_fit(self, epoch_probs, y=None):
         """Take one epoch while training runs; no trajectory is stored anywhere.
 
@@ -354,7 +394,7 @@ class CoresetSelector(_Selector):
     ----------
     method : str, default "tdds"
         "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
-        "confidence", "variability", "loss" or "random": what a sample is worth, see `tdds.scores`.
+        "confidence", "variability", "loss", "moderate" or "random": what a sample is worth, see `tdds.scores`.
     sampler : {"top", "random", "class_balanced", "stratified", "beta"} or Sampler, default "top"
         How scores become a coreset, see `tdds.samplers`; an object such as ``Stratified(cutoff=0.2)`` for other
         parameters than the usual ones.
@@ -405,7 +445,8 @@ class CoresetSelector(_Selector):
     sample_weight_ : (n_kept,) float64 array
         Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
     threshold_ : float
-        The least kept score, or the greatest where the method keeps the smallest.
+        The score of the least preferred sample that is kept: the least, or the greatest where the method keeps the
+        smallest, or the one farthest from its class's median.
     n_features_in_ : int
         Number of epochs of the trajectory.
 

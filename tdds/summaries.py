@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tdds.engine import check_needs, compute_scores, read_sample
+from tdds.engine import compute_scores, read_sample, what_lacks
 from tdds.samplers import count_kept, top
 from tdds.scores import TDDS
 from tdds.sources import Trajectory
@@ -112,7 +112,8 @@ def tell_story(trajectory: Trajectory, sample: int, score: TDDS) -> Story:
     """
     n_epochs = score.check(trajectory.n_epochs)
     values = read_sample(trajectory, sample, n_epochs)
-    check_needs(trajectory, {"tdds": score})
+    if lack := what_lacks(trajectory, score):
+        raise ValueError(f"tdds {lack}")
     labels = None if trajectory.labels is None else trajectory.labels[sample : sample + 1]
     diffs = score.series(trajectory.kind)(values[np.newaxis], labels)
     variances = score.variances(diffs)

@@ -192,6 +192,26 @@ def check_labels(y: Any, n_samples: int, n_classes: int | None, n_epochs: int | 
     return labels.astype(np.int64)
 
 
+def check_features(features: Any, n_samples: int) -> np.ndarray:
+    """`features` as a finite array of numbers of shape (n_samples, n_features).
+
+    Raises
+    ------
+    ValueError
+        Another shape, no numbers, or nan or inf: the first such sample is named.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or len(features) != n_samples or features.dtype.kind not in "fiu":
+        raise ValueError(
+            f"features must be numbers of shape ({n_samples}, n_features), one row a sample; "
+            f"got shape {features.shape} of {features.dtype}."
+        )
+    wrong = ~np.isfinite(features).all(axis=1)
+    if wrong.any():
+        raise ValueError(f"features of sample {int(np.argmax(wrong))} hold nan or inf; expected finite numbers.")
+    return features
+
+
 def check_ids(ids: Any, n_samples: int) -> np.ndarray:
     """`ids` as int64 or as an object array of str, of shape (n_samples,)."""
     ids = np.asarray(ids)

@@ -188,6 +188,31 @@ def eva(probs, y, *, T=None):
     return 0.5 * early / (early.sum() or 1) + 0.5 * late / (late.sum() or 1)
 
 
+def moderate(features, y):
+    """The distance of each sample's features to the mean of those of its class."""
+    features = np.asarray(features, dtype=np.float64)
+    return np.array([np.linalg.norm(row - features[y == c].mean(axis=0)) for row, c in zip(features, y, strict=True)])
+
+
+def nearest_median(scores, y, n_kept):
+    """The kept samples, ascending: those whose score is nearest the median of their class, ties to the lower index."""
+    off = [abs(score - np.median(scores[y == c])) for score, c in zip(scores, y, strict=True)]
+    return sorted(sorted(range(len(off)), key=lambda i: (off[i], i))[:n_kept])
+
+
+def spearman(a, b):
+    """Pearson's correlation of the ranks, ties sharing the mean of theirs."""
+    ranks = [[np.mean([np.sum(x < value) + 1, np.sum(x <= value)]) for value in x] for x in (a, b)]
+    return (
+        np.mean((ranks[0] - np.mean(ranks[0])) * (ranks[1] - np.mean(ranks[1]))) / np.std(ranks[0]) / np.std(ranks[1])
+    )
+
+
+def overlap(kept, others):
+    """The share of one coreset that another of its size holds as well."""
+    return len(set(kept) & set(others)) / len(kept)
+
+
 def fill_smallest_first(sizes, total):
     """The budget of each stratum: the smallest first, each its even share of what is left, or all that it has."""
     budgets = [0] * len(sizes)

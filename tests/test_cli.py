@@ -187,16 +187,57 @@ def test_mistake_is_one_line_and_leaves_no_file(logs, tmp_path, arguments, messa
 def test_unknown_option_is_usage_error(tmp_path):
     status, _, err = run("score", "x", "--n-jobs", "high", "-o", "s.h5", cwd=tmp_path)
     assert status == 2
-    assert "Invalid value for '--beta'" in err
+    assert "Invalid value for '--n-jobs'" in err
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["score", "select", "combine", "report", "info", "verify", "convert", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    ["score", "select", "combine", "compare", "report", "info", "verify", "convert", "pack", "demo"],
+)
 def test_help(tmp_path, command):
     status, out, _ = run(command, "--help", cwd=tmp_path)
     assert status == 0
     assert "Usage" in out
     assert "--json" in out
+
+
+def test_compare(logs, tmp_path):
+    folder, probs, y = logs
+    labels = folder.parent / "labels.npy"
+    given = ("--method", "tdds,aum", "--K", "4,6", "--labels", labels, "--pruning-rate", 0.7)
+    status, out, err = run("compare", folder, *given, "--json", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    expected = tdds.compare_scores(probs, y, method=["tdds", "aum"], K=[4, 6], pruning_rate=0.7)
+    held = json.loads(out)
+    assert held["names"] == ["tdds:K=4", "tdds:K=6", "aum"]
+    np.testing.assert_allclose(held["spearman"], expected.correlations, atol=1e-6)
+    assert held["overlap"] == {"0.7": expected.overlaps[0.7].tolist()}
+    # Files of scores, of two runs; nothing is wider than the terminal.
+    np.save(tmp_path / "again.npy", probs[:, ::-1])
+    for source, output in ((folder, "a.h5"), ("again.npy", "b.h5")):
+        command = ("score", source, "-o", output, "--K", 5, "--method", "tdds,el2n", "--labels", labels)
+        assert run(*command, cwd=tmp_path)[0] == 0
+    status, out, err = run("compare", "a.h5", "b.h5", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "Each score with itself in another run (a.h5, b.h5)" in out
+    _, _, err = run("compare", folder, "--K", "4,x", cwd=tmp_path)
+    assert err.strip() == "tdds: --K 4,x: expected integers, with commas between."
+
+
+def test_moderate(logs, tmp_path):
+    folder, _, y = logs
+    features = np.random.default_rng(0).normal(size=(N, 3))
+    np.savez(tmp_path / "beside.npz", features=features)
+    given = ("--method", "moderate", "--labels", folder.parent / "labels.npy")
+    assert run("score", folder, "-o", "s.h5", *given, "--features", "beside.npz::features", cwd=tmp_path)[0] == 0
+    status, out, _ = run("select", "s.h5", "--keep", 20, "-o", "kept.txt", cwd=tmp_path)
+    assert status == 0
+    assert "those nearest the median of their class" in out
+    expected = equations.nearest_median(equations.moderate(features, y), y, 20)
+    assert np.loadtxt(tmp_path / "kept.txt", dtype=int).tolist() == expected
+    _, _, err = run("score", folder, "-o", "t.h5", *given, cwd=tmp_path)
+    assert err.startswith("tdds: moderate needs features; pass features=")
 
 
 @pytest.mark.parametrize(
@@ -300,4 +341,4 @@ def test_a_grid_of_settings_in_one_file(logs, tmp_path):
         np.testing.assert_allclose(file["scores/tdds:T=8,K=5"], equations.tdds(probs[:, :8], K=5), rtol=1e-5)
     assert run("select", "s.h5", "--method", "tdds:T=8,K=5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)[0] == 0
     status, _, err = run("score", folder, "-o", "t.h5", "--K", "5,ten", cwd=tmp_path)
-    assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected ints, with commas between.")
+    assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected integers, with commas between.")

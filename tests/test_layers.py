@@ -23,8 +23,10 @@ LAYERS = {
     "samplers": {"validation"},
     "engine": {"sources", "scores", "samplers", "store", "kernels", "validation"},
     "summaries": {"engine", "sources", "scores", "samplers"},
+    "comparison": {"engine", "sources", "scores", "samplers", "validation"},
     "tables": {"validation", "store", "_version"},
-    "selector": {"engine", "sources", "scores", "samplers", "validation"},
+    "online": {"engine", "sources", "scores", "store", "kernels", "validation"},
+    "selector": {"online", "engine", "sources", "scores", "samplers", "validation"},
 }
 #: What people look at, on top: may import any layer, `demo` draws with `plotting`, and `cli` runs all but that.
 TOP = {

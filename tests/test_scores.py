@@ -11,7 +11,7 @@ from tdds.validation import random_generator
 
 RNG = np.random.default_rng
 FIVE = ["tdds", "forgetting", "aum", "el2n", "entropy"]
-DETERMINISTIC = sorted(set(METHODS) - {"random"})
+DETERMINISTIC = sorted(set(METHODS) - {"moderate", "random"})
 WITH_WINDOWS = {"tdds", "dyn_unc", "dual"}
 LEAST = {"forgetting": 2, "variability": 2, "eva": 4}
 
@@ -149,10 +149,46 @@ def test_random_states():
 def test_every_method_says_which_end_it_keeps():
     smallest = {method for method in METHODS if METHODS[method].keeps == "smallest"}
     assert smallest == {"aum", "margin", "confidence"}
-    assert all(METHODS[method].keeps in ("largest", "smallest") and METHODS[method].__doc__ for method in METHODS)
+    assert [method for method in METHODS if METHODS[method].keeps == "median"] == ["moderate"]
+    others = set(METHODS) - smallest - {"moderate"}
+    assert {METHODS[method].keeps for method in others} == {"largest"}
+    assert all(METHODS[method].__doc__ for method in METHODS)
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"tdds", "loss", "random"}))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+def test_moderate(dtype):
+    features, y = (10 * RNG(0).normal(size=(60, 5))).astype(dtype), RNG(1).choice([0, 1, 4], size=60)
+    y[7] = 2  # the only one of its class
+    spoilt = np.full((60, 3, 5), np.nan)  # the trajectory is not read
+    scores = tdds.score_trajectory(spoilt, y, method="moderate", features=features)
+    np.testing.assert_allclose(scores, equations.moderate(features, y), rtol=1e-12)
+    assert scores[7] == 0
+    for n_select in (1, 7, 30, 60):
+        selector = tdds.CoresetSelector("moderate", n_select=n_select).fit(spoilt, y, features=features)
+        assert selector.sample_indices_.tolist() == equations.nearest_median(scores, y, n_select)
+    kept = tdds.CoresetSelector("moderate", n_select=30).fit_transform(y, y, trajectory=spoilt, features=features)
+    assert kept.tolist() == y[equations.nearest_median(scores, y, 30)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("features", "text"),
+    [
+        (None, r"^moderate needs features; pass features=, \(n_samples, n_features\), what a trained model makes of"),
+        (np.ones(8), r"^features must be numbers of shape \(8, n_features\), one row a sample; got shape \(8,\) of"),
+        (np.ones((7, 2)), r"^features must be .* got shape \(7, 2\) of float64\.$"),
+        (np.full((8, 2), "a"), r"^features must be .* got shape \(8, 2\) of <U1\.$"),
+        (
+            np.where(np.arange(16) == 11, np.nan, 1).reshape(8, 2),
+            r"^features of sample 5 hold nan or inf; expected fin",
+        ),
+    ],
+)
+def test_moderate_refuses(features, text):
+    with pytest.raises(ValueError, match=text):
+        tdds.score_trajectory(np.full((8, 5, 3), np.nan), [0] * 8, method=["moderate", "aum"], features=features)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"tdds", "loss", "moderate", "random"}))
 def test_losses_are_no_probabilities(method):
     text = rf"^{method} needs probabilities with these parameters, .*; the trajectory holds losses, one number a sample"
     with pytest.raises(ValueError, match=text):
@@ -171,7 +207,7 @@ def test_labels_are_needed_before_reading(method):
     spoilt = np.full((5, 12, 3), np.nan)
     text = rf"^{method} needs labels with these parameters; pass y, one integer a sample\.$"
     with pytest.raises(ValueError, match=text):
-        tdds.score_trajectory(spoilt, method=method)
+        tdds.score_trajectory(spoilt, method=method, features=np.ones((5, 2)))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +215,7 @@ def test_labels_are_needed_before_reading(method):
     [
         ({"method": "best"}, ValueError, r"^method='best' is not known; expected one of 'tdds', 'entropy', "),
         ({"method": ["tdds", "best"]}, ValueError, r"^method='best' is not known"),
-        ({"method": []}, ValueError, r"^method is empty; expected a name, or a list of at least one\.$"),
+        ({"method": []}, ValueError, r"^Nothing to compute: method=\[\], "),
         ({"method": "forgetting", "T": 1}, ValueError, r"^T=1: forgetting needs at least 2 epochs\.$"),
         ({"method": "eva", "T": 3}, ValueError, r"^T=3: eva needs at least 4 epochs\.$"),
         ({"method": "aum", "T": 0}, ValueError, r"^T=0 is too small; expected T >= 1\.$"),

@@ -331,6 +331,44 @@ def test_not_fitted(probs):
             call()
 
 
+# --------------------------------------------------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize(
+    ("name", "pruning_rate", "T", "K"),
+    [
+        ("cifar10-resnet18", 0.9, 10, 5),
+        ("cifar100-resnet18", 0.7, 60, 20),
+        ("imagenet-resnet34", 0.3, 20, 10),
+        ("imagenet-swint", 0.25, 200, 10),
+    ],
+)
+def test_preset(name, pruning_rate, T, K):
+    selector = TDDSSelector.from_preset(name, pruning_rate=pruning_rate, weighting="none")
+    assert (selector.T, selector.K, selector.beta, selector.pruning_rate) == (T, K, 0.9, pruning_rate)
+    assert selector.weighting == "none"
+
+
+@pytest.mark.parametrize(("pruning_rate", "T", "nearest"), [(0.85, 30, "0.8"), (0.99, 10, "0.9"), (0.1, 70, "0.3")])
+def test_preset_of_the_nearest_rate_below_warns(pruning_rate, T, nearest):
+    text = (
+        rf"^cifar10-resnet18 publishes no T and K for pruning_rate={pruning_rate}, only .*; taking T={T}, .* {nearest}"
+    )
+    with pytest.warns(UserWarning, match=text) as caught:
+        selector = TDDSSelector.from_preset("cifar10-resnet18", pruning_rate)
+    assert caught[0].filename == __file__
+    assert (selector.T, selector.pruning_rate) == (T, pruning_rate)
+
+
+def test_preset_refuses():
+    with pytest.raises(
+        ValueError, match=r"^name='cifar10' is not known; expected one of 'cifar10-resnet18', 'cifar100"
+    ):
+        TDDSSelector.from_preset("cifar10")
+    with pytest.raises(ValueError, match=r"^pruning_rate=1\.0 is out of range"):
+        TDDSSelector.from_preset("cifar10-resnet18", 1.0)
+
+
 # ---------------------------------------------------------------------------------------------------- scikit-learn
 
 

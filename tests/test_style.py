@@ -56,7 +56,7 @@ def test_docstring(name):
     assert errors == []
 
 
-@pytest.mark.parametrize("name", ["score_trajectory", "open_trajectory"])
+@pytest.mark.parametrize("name", ["score_trajectory", "compare_scores", "open_trajectory"])
 def test_function_says_what_it_raises(name):
     item = getattr(importlib.import_module("tdds"), name)
     assert "\n    Raises\n    ------\n" in item.__doc__

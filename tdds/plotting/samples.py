@@ -88,6 +88,7 @@ class ScoreDisplay:
         *,
         pruning_rate: float | None = None,
         keeps: str = "largest",
+        labels: Any = None,
         name: str = "score",
         ax: Axes | None = None,
     ) -> ScoreDisplay:
@@ -98,8 +99,10 @@ class ScoreDisplay:
         scores : (n_samples,) float array
         pruning_rate : float in [0, 1), optional
             Share of the samples that is removed; no choice is shown where left out.
-        keeps : {"largest", "smallest"}, default "largest"
-            Which end of the scores is kept.
+        keeps : {"largest", "smallest", "median"}, default "largest"
+            Which of the scores are kept.
+        labels : (n_samples,) integers, optional
+            Needed where those nearest the median of their class are kept.
         name : str, default "score"
         ax : matplotlib Axes, optional
 
@@ -111,7 +114,7 @@ class ScoreDisplay:
         scores = np.asarray(scores, dtype=np.float64)
         if pruning_rate is None:
             return cls(scores, name=name).plot(ax)
-        coreset = draw_coreset(scores, keeps, Top(), count_kept(len(scores), pruning_rate))
+        coreset = draw_coreset(scores, keeps, Top(), count_kept(len(scores), pruning_rate), labels=labels)
         return cls(scores, indices=coreset.indices, threshold=coreset.threshold, name=name).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:

@@ -156,7 +156,7 @@ class _People:
 def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) -> dict[str, Any]:
     """All that the page shows of one score."""
     scores = table.scores[name]
-    order = np.argsort(-preference(scores, table.keeps[name]), kind="stable")
+    order = np.argsort(-preference(scores, table.keeps[name], people.labels), kind="stable")
     thresholds = scores[order[np.array(kept) - 1]]
     edges = score_bins(scores)
     bins = bin_of(scores, edges)

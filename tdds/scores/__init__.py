@@ -20,12 +20,14 @@ from tdds.scores.methods import (
     LeastConfidence,
     Loss,
     MarginScore,
+    Moderate,
     Random,
     Score,
     Variability,
     make_score,
     make_scores,
 )
+from tdds.scores.presets import PRESETS, preset
 from tdds.scores.series import (
     CEDifferences,
     Correct,
@@ -68,6 +70,8 @@ __all__ = [
     "Margin",
     "MarginScore",
     "MaxProbability",
+    "Moderate",
+    "PRESETS",
     "Random",
     "Score",
     "Series",
@@ -77,4 +81,5 @@ __all__ = [
     "Variability",
     "make_score",
     "make_scores",
+    "preset",
 ]

@@ -39,10 +39,11 @@ MARGINS = ("probs", "logits")
 
 
 class Score(Protocol):
-    """A method: what it reads, what it makes of it, which end of it is kept."""
+    """A method: what it reads, what it makes of it, which samples are kept."""
 
     name: ClassVar[str]
-    keeps: ClassVar[str]
+    keeps: ClassVar[str]  # "largest", "smallest", or those nearest the "median" of their class
+    needs_features: ClassVar[bool]  # it reads these, and the labels, in the place of the trajectory
 
     def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
         """The number of epochs read, None for all of a stream; raises where the parameters do not fit `n_epochs`."""
@@ -56,18 +57,30 @@ class Score(Protocol):
     def reduce(self, series: np.ndarray) -> np.ndarray:
         """One float64 a sample, or one row where `finish` makes one number of it, from the series of its span."""
 
-    def finish(self, raw: np.ndarray) -> np.ndarray:
-        """The scores from what `reduce` gave for all samples."""
+    def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """The scores from what `reduce` gave for all samples, or from their features."""
 
 
 class _Method:
     """What nearly every method does: every epoch counts, and a sample's score depends on that sample alone."""
 
+    needs_features: ClassVar[bool] = False
+
     def span(self, n_epochs: int) -> tuple[int, int]:
         return 0, n_epochs
 
-    def finish(self, raw: np.ndarray) -> np.ndarray:
+    def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         return raw
+
+
+class _OfNoEpoch(_Method):
+    """A method that reads nothing of the trajectory but its number of samples."""
+
+    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
+        return 0
+
+    def series(self, kind: str) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -401,29 +414,43 @@ class EVA(_OverEpochs):
             kernels.windowed_variance(window, False, raw[:, column : column + 1])
         return raw
 
-    def finish(self, raw: np.ndarray) -> np.ndarray:
+    def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         totals = [math.fsum(column) or 1.0 for column in raw.T]  # exact: the order of the samples changes nothing
         return self.early_weight * (raw[:, 0] / totals[0]) + (1.0 - self.early_weight) * (raw[:, 1] / totals[1])
 
 
 @dataclass(frozen=True)
-class Random(_Method):
-    """Uniform in [0, 1), seeded; the baseline. Reads nothing of the trajectory but its number of samples."""
+class Moderate(_OfNoEpoch):
+    """The distance of a sample's features to the mean of its class; those nearest the median of their class are kept.
+
+    The features are what a trained model makes of each sample, the output of its last hidden layer. The authors' script
+    takes the median of each feature for the centre, and one median of all distances.
+
+    X. Xia et al., "Moderate Coreset: A Universal Method of Data Selection for Real-world Data-efficient Deep Learning",
+    ICLR 2023.
+    """
+
+    name: ClassVar[str] = "moderate"
+    keeps: ClassVar[str] = "median"
+    needs_features: ClassVar[bool] = True
+
+    def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        distances = np.empty(len(raw))
+        for c in np.unique(np.asarray(labels)):
+            own = raw[labels == c].astype(np.float64)
+            distances[labels == c] = np.linalg.norm(own - own.mean(axis=0), axis=1)
+        return distances
+
+
+@dataclass(frozen=True)
+class Random(_OfNoEpoch):
+    """Uniform in [0, 1), seeded; the baseline."""
 
     random_state: Any = None
     name: ClassVar[str] = "random"
     keeps: ClassVar[str] = "largest"
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
-        return 0
-
-    def series(self, kind: str) -> None:
-        return None
-
-    def reduce(self, series: np.ndarray) -> np.ndarray:
-        return np.zeros(len(series))
-
-    def finish(self, raw: np.ndarray) -> np.ndarray:
+    def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         return random_generator(self.random_state).random(len(raw))
 
 
@@ -441,6 +468,7 @@ _ALL: tuple[Any, ...] = (
     Confidence,
     Variability,
     Loss,
+    Moderate,
     Random,
 )
 

@@ -1,0 +1,5 @@
+"""``python -m tdds.cli``."""
+
+from tdds.cli import main
+
+main()

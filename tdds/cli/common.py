@@ -1,0 +1,134 @@
+"""What the commands share: options, consoles, how arguments are read and results are printed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+Kind = Literal["probs", "logits", "log_probs", "losses"]
+Missing = Literal["error", "carry"]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A store, a packed .h5, file.h5::dataset, .npy, .npz, zarr, a directory of {t}_Output.npy and "
+        "{t}_Index.npy, or the logs of another tool (docs/logs.md).",
+        show_default=False,
+    ),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(metavar="NTC|TNC", help="Axes of an array: N samples, T epochs, C classes.", show_default=False),
+]
+KindOption = Annotated[Kind | None, typer.Option(help="What the values are.", show_default="what the source says")]
+MissingOption = Annotated[
+    Missing, typer.Option(help="A sample that an epoch lacks: raise, or repeat the epoch before.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line.", show_default=False
+    ),
+]
+Ids = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
+]
+Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="What a trained model makes of each sample, for moderate; as --labels.", show_default=False
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def parse_keep(pruning_rate: float | None, keep: str | None) -> tuple[float, int | None]:
+    """`pruning_rate` and `n_select` from ``--pruning-rate`` or ``--keep``, a share with a point or a count without."""
+    if (pruning_rate is None) == (keep is None):
+        raise ValueError(
+            "Say --pruning-rate, the share to remove, or --keep, the share or count to keep; one of the two."
+        )
+    if keep is None:
+        return pruning_rate, None  # type: ignore[return-value]
+    try:
+        if "." not in keep:
+            return 0.0, int(keep)
+        share = float(keep)
+    except ValueError:
+        raise ValueError(f"--keep {keep}: expected a share such as 0.1, or a count such as 5000.") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"--keep {keep}: a share lies in (0, 1]; write a count without a point.")
+    return 1 - share, None
+
+
+def parse_list(option: str, text: str | None, parse: type) -> Any:
+    """The value of ``--option``, or the list of them where `text` has commas."""
+    if text is None:
+        return None
+    try:
+        values = [parse(part.strip()) for part in text.split(",")]
+    except ValueError:
+        expected = "integers" if parse is int else "numbers"
+        raise ValueError(f"--{option} {text}: expected {expected}, with commas between.") from None
+    return values if len(values) > 1 else values[0]
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise before any work is done where the output could not be written."""
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; pass --force to overwrite it.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder.")
+
+
+def describe(trajectory: Any) -> dict[str, Any]:
+    """What a trajectory is, for people and for JSON."""
+    sizes = [trajectory.n_samples, trajectory.n_epochs, trajectory.n_classes or 1]
+    return {
+        "source": trajectory.name,
+        "form": type(trajectory).__name__,
+        "n_samples": trajectory.n_samples,
+        "n_epochs": trajectory.n_epochs,
+        "n_classes": trajectory.n_classes,
+        "kind": trajectory.kind,
+        "dtype": trajectory.dtype,
+        "labels": trajectory.labels is not None,
+        "ids": trajectory.ids is not None,
+        "bytes": sizes[0] * sizes[1] * sizes[2] * trajectory.buffer_dtype.itemsize,
+    }
+
+
+def open_source(
+    source: str, axes: str | None, kind: Kind | None, missing: Missing, labels: str | None, ids: str | None
+) -> Any:
+    from tdds.sources import open_trajectory
+    from tdds.tables import read_column
+
+    return open_trajectory(
+        source,
+        axes=axes,
+        kind=kind,
+        missing=missing,
+        labels=None if labels is None else read_column(labels),
+        ids=None if ids is None else read_column(ids),
+    )
+
+
+def typed_command() -> str:
+    """What was typed."""
+    return shlex.join(["tdds", *sys.argv[1:]])
+
+
+def print_json(what: dict[str, Any]) -> None:
+    print(json.dumps(what))

@@ -1,0 +1,323 @@
+"""`tdds score`, `select`, `combine` and `compare`: from trajectories to scores, from scores to coresets."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from tdds.cli.common import (
+    AsJson,
+    Axes,
+    Features,
+    Force,
+    Ids,
+    KindOption,
+    Labels,
+    MissingOption,
+    Scores,
+    Source,
+    check_output,
+    describe,
+    err,
+    open_source,
+    out,
+    parse_keep,
+    parse_list,
+    print_json,
+    typed_command,
+)
+
+
+def score(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    method: Annotated[
+        str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
+    ] = "tdds",
+    T: Annotated[
+        str | None,
+        typer.Option("--T", metavar="T[,T...]", help="Only the first T epochs count.", show_default="all"),
+    ] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[
+        str, typer.Option(metavar="B[,B...]", help="Weight of the newest window; 0 is the simple average.")
+    ] = "0.9",
+    formulation: Annotated[
+        str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation: paper, reference, datacull.")
+    ] = "paper",
+    loss: Annotated[
+        Literal["kl", "ce", "el2n"],
+        typer.Option(help="Change of the distribution, or of the label's probability, or the distance from the label."),
+    ] = "kl",
+    signed: Annotated[bool, typer.Option("--signed", help="Signed differences instead of magnitudes.")] = False,
+    margin_of: Annotated[
+        Literal["probs", "logits"], typer.Option(help="What the margin of aum is taken of.")
+    ] = "probs",
+    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
+    labels: Labels = None,
+    features: Features = None,
+    ids: Ids = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    memory_limit: Annotated[float, typer.Option(help="Bound of the buffers, in MiB.")] = 256,
+    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every sample of a trajectory."""
+    import numpy as np
+
+    from tdds.engine import compute_scores
+    from tdds.scores import make_scores
+    from tdds.tables import ScoreTable, check_scores_output, read_column
+
+    check_output(output, force)
+    check_scores_output(output)
+    trajectory = open_source(source, axes, kind, missing, labels, ids)
+    given: dict[str, Any] = {
+        "T": parse_list("T", T, int),
+        "K": parse_list("K", K, int),
+        "beta": parse_list("beta", beta, float),
+        "formulation": parse_list("formulation", formulation, str),
+        "loss": loss,
+        "magnitude": not signed,
+        "margin_of": margin_of,
+        "random_state": random_state,
+    }
+    chosen: dict[str, Any] = make_scores(parse_list("method", method, str), **given)
+    scores = compute_scores(
+        trajectory,
+        chosen,
+        features=None if features is None else read_column(features),
+        memory_limit=memory_limit,
+        n_jobs=n_jobs,
+        verbose=err.is_terminal,
+    )
+    n_read = max(one.check(trajectory.n_epochs) or 1 for one in chosen.values())
+    table = ScoreTable(
+        scores=scores,
+        keeps={name: one.keeps for name, one in chosen.items()},
+        parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
+        source=describe(trajectory)
+        | {"fingerprint": trajectory.fingerprint(n_read), "n_epochs_read": n_read, "command": typed_command()},
+        labels=trajectory.labels,
+        ids=trajectory.ids,
+    )
+    table.save(output)
+    summaries = [
+        {
+            "output": str(output),
+            "n_samples": len(values),
+            "method": name,
+            "parameters": table.parameters[name],
+            "median": float(np.median(values)),
+            "largest": float(values.max()),
+        }
+        for name, values in scores.items()
+    ]
+    if as_json:
+        return print_json(summaries[0] | ({"methods": summaries} if len(summaries) > 1 else {}))
+    out.print(f"Scored {table.n_samples:,} samples of {trajectory.name} -> {output}", highlight=False)
+    for summary in summaries:
+        title = f"{summary['method']}: " if len(summaries) > 1 else ""
+        out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+    if output.suffix == ".csv":
+        out.print("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim", highlight=False)
+        return None
+    which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
+    out.print(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
+    return None
+
+
+def select(
+    scores: Scores,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where the kept samples go: .npz, .csv, .txt, .parquet.")
+    ],
+    pruning_rate: Annotated[
+        float | None, typer.Option(help="Share to REMOVE: 0.9 keeps a tenth.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE|COUNT", help="What to KEEP: 0.1 is a tenth, 5000 a count.", show_default=False),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Which of the file's scores.", show_default="the only one")] = None,
+    sampler: Annotated[
+        Literal["top", "random", "class_balanced", "stratified", "beta"],
+        typer.Option(help="How scores become a coreset; stratified needs aum in the file as well, beta confidence."),
+    ] = "top",
+    random_state: Annotated[int | None, typer.Option(help="Seed of samplers that draw.", show_default=False)] = None,
+    weighting: Annotated[
+        Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
+    ] = "per_sample",
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Write every sample, with its scores and whether it is kept.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the samples with the best scores, with the weights to train them with."""
+    from tdds.samplers import SAMPLERS, count_kept, draw_coreset
+    from tdds.summaries import class_counts
+    from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
+
+    check_output(output, force)
+    selection_writer(output)
+    table = ScoreTable.load(scores)
+    method = next(iter(table.scores)) if method is None and len(table.scores) == 1 else method
+    values = _column(table, scores, method, f"--method {method} is not there" if method else "Say --method")
+    keeps = table.keeps[method]  # type: ignore[index]
+    chosen = SAMPLERS[sampler]()
+    second = chosen.second and _column(table, scores, chosen.second, f"--sampler {sampler} needs {chosen.second}")
+    if chosen.needs_labels and table.labels is None:
+        raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
+    n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
+    beside = {"second": second, "labels": table.labels, "random_state": random_state}
+    coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
+    indices, weights = coreset.indices, coreset.weights
+    if all_rows:
+        write_all_rows(output, table, indices, weights)
+    else:
+        write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
+    summary: dict[str, Any] = {
+        "output": str(output),
+        "n_samples": len(values),
+        "n_kept": len(indices),
+        "threshold": coreset.threshold,
+        "effective_samples": float(weights.sum() ** 2 / (weights**2).sum()),
+    }
+    if table.labels is not None:
+        n_kept_of, n_of = class_counts(table.labels, indices)
+        summary["classes"] = {c: [int(n_kept_of[c]), int(n)] for c, n in enumerate(n_of) if n}
+    if as_json:
+        return print_json(summary)
+    bound = {
+        "largest": f"those with a score of {coreset.threshold:.4g} or more",
+        "smallest": f"those with a score of {coreset.threshold:.4g} or less",
+        "median": "those nearest the median of their class",
+    }[keeps]
+    out.print(
+        f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
+        f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
+        highlight=False,
+    )
+    out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
+    if table.labels is not None:
+        _print_classes(summary["classes"])
+    return None
+
+
+def combine(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="Runs over the same data, one a seed.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    how: Annotated[Literal["mean", "rank"], typer.Option(help="The mean of the scores, or of their ranks.")] = "mean",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one file of scores of several runs."""
+    from tdds.tables import ScoreTable, combine_tables
+
+    check_output(output, force)
+    table = combine_tables([ScoreTable.load(path) for path in scores], how)
+    table.source["command"] = typed_command()
+    table.save(output)
+    if as_json:
+        return print_json({"output": str(output), "n_samples": table.n_samples, "n_runs": len(scores), "how": how})
+    out.print(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}", highlight=False)
+    return None
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Trajectories, or files that `tdds score` wrote: what one holds, or several runs of the same samples.",
+            show_default=False,
+        ),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME...]", help="Methods, of a trajectory.", show_default="all that it allows"),
+    ] = None,
+    pruning_rate: Annotated[
+        str, typer.Option(metavar="P[,P...]", help="Shares to REMOVE at which coresets are compared.")
+    ] = "0.5,0.9",
+    T: Annotated[str | None, typer.Option("--T", metavar="T[,T...]", help="First epochs.", show_default="all")] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[str, typer.Option(metavar="B[,B...]", help="Weight of the newest window.")] = "0.9",
+    formulation: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation of tdds.")] = "paper",
+    loss: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of tdds: kl, ce, el2n.")] = "kl",
+    margin_of: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of aum: probs, logits.")] = "probs",
+    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
+    labels: Labels = None,
+    features: Features = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far methods, parameters and runs agree: rank correlations, and shares of the coreset."""
+    from tdds.comparison import compare_scores
+    from tdds.tables import ScoreTable, is_scores, read_column
+
+    y = None if labels is None else read_column(labels)
+    runs: dict[str, Any] = {}
+    for source in sources:
+        table = ScoreTable.load(source) if is_scores(Path(source)) else None
+        runs[source] = source if table is None else table.scores
+        y = table.labels if y is None and table is not None else y
+    comparison = compare_scores(
+        runs,
+        y,
+        method=parse_list("method", method, str),
+        pruning_rate=parse_list("pruning-rate", pruning_rate, float),
+        T=parse_list("T", T, int),
+        K=parse_list("K", K, int),
+        beta=parse_list("beta", beta, float),
+        formulation=parse_list("formulation", formulation, str),
+        loss=parse_list("loss", loss, str),
+        margin_of=parse_list("margin-of", margin_of, str),
+        random_state=random_state,
+        features=None if features is None else read_column(features),
+        axes=axes,
+        kind=kind,
+        missing=missing,
+        n_jobs=n_jobs,
+        verbose=err.is_terminal,
+    )
+    if as_json:
+        return print_json(comparison.to_dict())
+    out.print(comparison, highlight=False)
+    return None
+
+
+def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
+    """The scores of `method` in a table that was read from `path`."""
+    if method not in table.scores:
+        raise ValueError(f"{why}: {path} holds {', '.join(table.scores)}.")
+    return table.scores[method]
+
+
+def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:
+    """The classes by share kept; of very many, the two ends."""
+    ranked = sorted(counts.items(), key=lambda item: item[1][0] / item[1][1], reverse=True)
+    table = Table("class", "kept", "of", "share", box=None, pad_edge=False, header_style="dim")
+    for column in table.columns:
+        column.justify = "right"
+    shown = ranked if len(ranked) <= most else [*ranked[: most // 2], None, *ranked[-most // 2 :]]
+    for row in shown:
+        if row is None:
+            table.add_row("...", "", "", "")
+        else:
+            c, (kept, n) = row
+            table.add_row(str(c), f"{kept:,}", f"{n:,}", f"{kept / n:.1%}")
+    out.print(table)

@@ -1,0 +1,80 @@
+"""`tdds report` and `demo`: what people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tdds.cli.common import (
+    AsJson,
+    Axes,
+    Force,
+    KindOption,
+    MissingOption,
+    Scores,
+    check_output,
+    open_source,
+    out,
+    print_json,
+    typed_command,
+)
+
+
+def report(
+    scores: Scores,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the page goes, one HTML file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The samples: .npz with images, or a JPEG pack.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The samples: .csv, or text with one a line.", show_default=False)
+    ] = None,
+    trajectory: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
+    ] = None,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    method: Annotated[str | None, typer.Option(help="The score shown first.", show_default="tdds")] = None,
+    pruning_rate: Annotated[float, typer.Option(help="Share to REMOVE at first; the page has a slider.")] = 0.5,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show scores and their coresets to people: one HTML page that needs no network."""
+    from tdds.report import Images, Rows, write_report
+    from tdds.tables import ScoreTable
+
+    check_output(output, force)
+    if images and data:
+        raise ValueError("Say --images or --data, one of the two.")
+    write_report(
+        ScoreTable.load(scores),
+        output,
+        name=str(scores),
+        samples=Images(images) if images else Rows(data) if data else None,
+        trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing, None, None),
+        method=method,
+        pruning_rate=pruning_rate,
+        command=typed_command(),
+    )
+    if as_json:
+        return print_json({"output": str(output), "bytes": output.stat().st_size})
+    out.print(f"{output} ({output.stat().st_size / 2**20:.1f} MiB)", highlight=False, markup=False)
+    return None
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the trajectory, the scores and the picture.")
+    ] = Path("tdds-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """The whole story on data that ships with scikit-learn: train, record, score, prune, train again."""
+    from tdds.demo import run_demo
+
+    results = run_demo(folder, Console(quiet=True) if as_json else out)
+    if as_json:
+        print_json(results)

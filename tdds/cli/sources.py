@@ -1,0 +1,103 @@
+"""`tdds info`, `verify` and `convert`: what is in a trajectory, whether it is whole, one file of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tdds.cli.common import (
+    AsJson,
+    Axes,
+    Force,
+    Ids,
+    KindOption,
+    Labels,
+    MissingOption,
+    Source,
+    check_output,
+    describe,
+    err,
+    open_source,
+    out,
+    print_json,
+)
+
+
+def info(
+    source: Source,
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a trajectory, or in a scores file."""
+    from tdds.tables import ScoreTable, is_scores
+
+    if is_scores(Path(source)):
+        table = ScoreTable.load(source)
+        what = {"scores": ", ".join(table.scores), "n_samples": table.n_samples, "created_by": table.created_by}
+        what |= {f"{name} {key}": value for name, p in table.parameters.items() for key, value in p.items()}
+        what |= {f"source {key}": value for key, value in table.source.items()}
+    else:
+        what = describe(open_source(source, axes, kind, missing, None, None))
+    if as_json:
+        return print_json(what)
+    grid = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in what.items():
+        grid.add_row(f"[dim]{key}[/dim]", f"{value:,}" if type(value) is int else str(value))
+    out.print(grid)
+    return None
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="A store, or a packed .h5.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Hold every value against its checksum; exit status 1 where an epoch is damaged."""
+    from tdds import store
+
+    report = store.verify(path)
+    if as_json:
+        print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems})
+    else:
+        for problem in report.problems:
+            out.print(problem, markup=False, highlight=False)
+        incomplete = [epoch for epoch in report.epochs if epoch.n_missing and not epoch.problems]
+        for epoch in incomplete:
+            out.print(
+                f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.", highlight=False
+            )
+        n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
+        state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
+        out.print(f"{path}: {len(report.epochs)} epochs, {state}.", markup=False, highlight=False)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def convert(
+    logs: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The packed HDF5 trajectory.")],
+    axes: Axes = None,
+    kind: KindOption = None,
+    missing: MissingOption = "error",
+    labels: Labels = None,
+    ids: Ids = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn logs of any known form into one HDF5 trajectory, samples first."""
+    from tdds.engine import progress_bar
+    from tdds.store import pack
+
+    check_output(output, force)
+    trajectory = open_source(logs, axes, kind, missing, labels, ids)
+    with progress_bar("Converting", trajectory.n_samples, err.is_terminal) as advance:
+        pack(trajectory, output, overwrite=force, progress=advance)
+    what = describe(trajectory) | {"output": str(output), "bytes": output.stat().st_size}
+    if as_json:
+        return print_json(what)
+    out.print(f"{trajectory!r} -> {output} ({what['bytes'] / 2**20:,.1f} MiB)", highlight=False, markup=False)
+    return None

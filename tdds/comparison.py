@@ -1,0 +1,312 @@
+"""How far scores agree: rank correlations, the share of a coreset that two of them both keep, stability across runs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from tdds.engine import compute_scores, what_lacks
+from tdds.samplers import count_kept, preference, top
+from tdds.scores import METHODS, make_scores
+from tdds.sources import open_trajectory
+from tdds.validation import check_choice, check_labels
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Scores of the same samples beside each other, each turned so that what its method keeps is largest.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What is compared: a method, and the parameters that vary.
+    correlations : (n, n) float64 array
+        Spearman's rank correlation of each pair; nan where one is constant. The mean over the runs.
+    overlaps : dict of float to (n, n) float64 array
+        By pruning rate, the share of the coreset that both keep; 1 - pruning rate is what chance gives. The mean over
+        the runs.
+    runs : tuple of str
+        What was compared with itself; empty for a single run.
+    run_correlations : (n,) float64 array
+        Of each score, the mean rank correlation between two runs; nan for a single run.
+    run_overlaps : dict of float to (n,) float64 array
+        By pruning rate, the mean share of the coreset that two runs both keep.
+    n_samples : int
+    """
+
+    names: tuple[str, ...]
+    correlations: np.ndarray
+    overlaps: dict[float, np.ndarray]
+    runs: tuple[str, ...]
+    run_correlations: np.ndarray
+    run_overlaps: dict[float, np.ndarray]
+    n_samples: int
+
+    def to_pandas(self) -> Any:
+        """One row for each pair of scores, or of a score with itself in another run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `first`, `second`, `spearman`, and `overlap_p` for each pruning rate p.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("A table of pairs needs pandas: pip install pandas") from None
+        pairs = np.triu_indices(len(self.names), k=1)
+        columns = {"spearman": self.correlations[pairs]}
+        columns |= {f"overlap_{rate:g}": shares[pairs] for rate, shares in self.overlaps.items()}
+        first, second = (np.array(self.names, dtype=object)[side] for side in pairs)
+        if self.runs:
+            first, second = (np.append(side, self.names) for side in (first, second))
+            own = [self.run_correlations, *self.run_overlaps.values()]
+            columns = {key: np.append(column, more) for (key, column), more in zip(columns.items(), own, strict=True)}
+        return pd.DataFrame({"first": first, "second": second, **columns})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON holds: lists for arrays, None for nan."""
+        held: dict[str, Any] = {
+            "n_samples": self.n_samples,
+            "names": list(self.names),
+            "spearman": _listed(self.correlations),
+            "overlap": {f"{rate:g}": _listed(shares) for rate, shares in self.overlaps.items()},
+        }
+        if self.runs:
+            overlap = {f"{rate:g}": _listed(shares) for rate, shares in self.run_overlaps.items()}
+            held["runs"] = {"names": list(self.runs), "spearman": _listed(self.run_correlations), "overlap": overlap}
+        return held
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.markup import escape
+        from rich.table import Table
+
+        def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+            made = Table(box=None, pad_edge=False, header_style="dim")
+            made.add_column("", no_wrap=True)
+            for heading in headings:
+                made.add_column(heading, justify="right", no_wrap=True)
+            for i, (name, row) in enumerate(zip(self.names, rows, strict=True), start=1):
+                made.add_row(f"[dim]{i:2}[/] {escape(name)}", *row)
+            return made
+
+        if len(self.names) > 1:
+            numbers = [str(i + 1) for i in range(len(self.names))]
+            of_runs = f", mean of {len(self.runs)} runs" if self.runs else ""
+            yield f"[bold]Spearman's rank correlation[/]{of_runs}"
+            yield table(numbers, _matrix(self.correlations, _decimal))
+            for rate, shares in self.overlaps.items():
+                chance = f"p = {rate:g} (chance {100 * (1 - rate):.0f})"
+                yield f"\n[bold]Share of the coreset that both keep, %, {chance}[/]{of_runs}"
+                yield table(numbers, _matrix(shares, _percent))
+        if self.runs:
+            rows = [
+                [_decimal(correlation), *(_percent(shares[i]) for shares in self.run_overlaps.values())]
+                for i, correlation in enumerate(self.run_correlations)
+            ]
+            runs = escape(", ".join(self.runs))
+            yield "\n" * (len(self.names) > 1) + f"[bold]Each score with itself in another run[/] ({runs})"
+            yield table(["Spearman", *(f"% shared at p = {rate:g}" for rate in self.run_overlaps)], rows)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=max(100, 40 + 6 * len(self.names))).print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+    def __repr__(self) -> str:
+        in_runs = f" in {len(self.runs)} runs" if self.runs else ""
+        rates = ", ".join(f"{rate:g}" for rate in self.overlaps)
+        return f"<Comparison of {len(self.names)} scores of {self.n_samples:,} samples{in_runs}, at p = {rates}>"
+
+
+def compare_scores(
+    source: Any,
+    y: Any = None,
+    *,
+    method: str | Sequence[str] | None = None,
+    pruning_rate: float | Sequence[float] = (0.5, 0.9),
+    T: int | Sequence[int] | None = None,
+    K: int | Sequence[int] = 10,
+    beta: float | Sequence[float] = 0.9,
+    formulation: str | Sequence[str] = "paper",
+    loss: str | Sequence[str] = "kl",
+    margin_of: str | Sequence[str] = "probs",
+    random_state: Any = None,
+    features: Any = None,
+    keeps: Mapping[str, str] | None = None,
+    axes: str | None = None,
+    kind: str | None = None,
+    missing: str = "error",
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> Comparison:
+    """Rank correlations and coreset overlaps: between methods, across T, K and beta, and between runs.
+
+    However many methods and parameters, each trajectory is read once.
+
+    Parameters
+    ----------
+    source : array, path, iterable of epochs or Trajectory; dict of scores; dict of runs
+        Anything that `open_trajectory` opens; or scores by name, (n_samples,) each; or either of them by the name of
+        the run, a training seed, say: the same samples in the same order in all. Runs that have no score in common are
+        taken as one.
+    y : (n_samples,) integers, optional
+        Labels, where a method needs them; left out, each trajectory's own.
+    method : str or list of str, optional
+        Of a trajectory: what to compare. Left out, every method but "random" that the trajectory allows.
+    pruning_rate : float or list of float, default (0.5, 0.9)
+        Shares *removed* at which coresets are compared; each holds the samples that its score prefers, ties to the
+        lower index.
+    T, K, beta, formulation, loss, margin_of : value or list of values
+        As for `score_trajectory`. A method is compared at every combination of those listed that it has.
+    random_state : int, Generator, RandomState or None, default None
+        Seed of "random".
+    features : (n_samples, n_features) array, optional
+        Needed by "moderate".
+    keeps : dict of str, optional
+        Of scores that are no method's own: which are kept, "largest" where left out, "smallest", or nearest the
+        "median" of their class.
+    axes, kind : str, optional
+    missing : str, default "error"
+    n_jobs : int, optional
+    verbose : int, default 0
+        These five as for `score_trajectory`.
+
+    Returns
+    -------
+    Comparison
+        Printed as tables; ``to_pandas()`` is one row a pair.
+
+    Raises
+    ------
+    TrajectoryError, ValueError, TypeError, FileNotFoundError
+        As for `score_trajectory`; or there is nothing to compare, or the runs do not match.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tdds import compare_scores
+    >>> rng = np.random.default_rng(0)
+    >>> probs, y = rng.dirichlet(np.ones(10), size=(500, 12)), rng.integers(10, size=500)
+    >>> comparison = compare_scores(probs, y, method=["tdds", "aum"], K=[5, 8], pruning_rate=0.9)
+    >>> comparison.names
+    ('tdds:K=5', 'tdds:K=8', 'aum')
+    >>> comparison
+    <Comparison of 3 scores of 500 samples, at p = 0.9>
+    """
+    parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "margin_of": margin_of}
+    parameters |= {"random_state": random_state}
+    rates = [float(rate) for rate in np.atleast_1d(pruning_rate)]
+
+    def prefer(run: Any) -> dict[str, np.ndarray]:
+        """The scores of a run by name, turned so that the largest are kept."""
+        if isinstance(run, Mapping):
+            known = {name: getattr(METHODS.get(str(name).split(":")[0]), "keeps", "largest") for name in run}
+            return _turn(run, known | dict(keeps or {}), y)
+        trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, labels=y)
+        allowed = [
+            name for name in METHODS if name != "random" and not what_lacks(trajectory, METHODS[name](), features)
+        ]
+        chosen = make_scores(allowed if method is None else method, **parameters)
+        scores = compute_scores(trajectory, chosen, features=features, n_jobs=n_jobs, verbose=verbose)
+        return _turn(scores, {name: score.keeps for name, score in chosen.items()}, trajectory.labels)
+
+    named = isinstance(source, Mapping) and not all(map(_is_scores, source.values()))
+    runs = _matched({name: prefer(run) for name, run in (source if named else {"": source}).items()})
+    names = tuple(next(iter(runs.values()), ()))
+    if len(names) * len(runs) < 2:
+        raise ValueError(
+            f"There is {names[0] if names else 'nothing'} to compare, and no other; name two, or two runs."
+        )
+    values = np.array([[run[name] for name in names] for run in runs.values()])  # runs, names, samples
+    return _compare(names, tuple(runs) if len(runs) > 1 else (), values, rates)
+
+
+def agreement(preferences: np.ndarray, rates: Sequence[float]) -> tuple[np.ndarray, dict[float, np.ndarray]]:
+    """Rank correlations of the rows, (n, n), and by pruning rate the share of the coreset that two rows both keep."""
+    n_samples = preferences.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant row correlates with nothing
+        correlations = np.corrcoef(rankdata(preferences, axis=1))
+    overlaps = {}
+    for rate in rates:
+        n_kept = count_kept(n_samples, rate)
+        kept = np.zeros(preferences.shape)
+        for row, preferred in zip(kept, preferences, strict=True):
+            row[top(preferred, n_kept)] = 1
+        overlaps[rate] = kept @ kept.T / n_kept
+    return np.atleast_2d(correlations), overlaps
+
+
+def _compare(names: tuple[str, ...], runs: tuple[str, ...], values: np.ndarray, rates: list[float]) -> Comparison:
+    within = [agreement(run, rates) for run in values]
+    between = [agreement(score, rates) for score in values.swapaxes(0, 1)] if runs else []
+    pairs = np.triu_indices(len(runs), k=1)
+    return Comparison(
+        names=names,
+        correlations=np.mean([correlations for correlations, _ in within], axis=0),
+        overlaps={rate: np.mean([overlaps[rate] for _, overlaps in within], axis=0) for rate in rates},
+        runs=runs,
+        run_correlations=np.array([correlations[pairs].mean() for correlations, _ in between]),
+        run_overlaps={rate: np.array([overlaps[rate][pairs].mean() for _, overlaps in between]) for rate in rates},
+        n_samples=values.shape[2],
+    )
+
+
+def _is_scores(value: Any) -> bool:
+    return not isinstance(value, (str, Mapping)) and np.ndim(value) == 1
+
+
+def _turn(scores: Mapping[str, Any], keeps: Mapping[str, str], labels: Any) -> dict[str, np.ndarray]:
+    for keep in keeps.values():
+        check_choice("keeps", keep, ("largest", "smallest", "median"))
+    if "median" in keeps.values():
+        if labels is None:
+            raise ValueError("Scores kept near the median of their class need labels; pass y, one integer a sample.")
+        labels = check_labels(labels, len(next(iter(scores.values()))), None)
+    return {name: preference(np.asarray(values, dtype=float), keeps[name], labels) for name, values in scores.items()}
+
+
+def _matched(runs: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    """The runs, whose scores must be the same ones; those that have none in common as one run."""
+    sizes = {len(values) for run in runs.values() for values in run.values()}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The scores are of {' and '.join(map(str, sorted(sizes)))} samples; expected the same samples."
+        )
+    held = [set(run) for run in runs.values()]
+    if all(one == held[0] for one in held):
+        return runs
+    if sum(map(len, held)) == len(set().union(*held)):
+        return {"": {name: values for run in runs.values() for name, values in run.items()}}
+    listed = "; ".join(f"{name} holds {', '.join(sorted(run))}" for name, run in runs.items())
+    raise ValueError(f"Runs must hold the same scores, or none in common: {listed}.")
+
+
+def _matrix(values: np.ndarray, show: Any) -> list[list[str]]:
+    return [["" if i == j else show(value) for j, value in enumerate(row)] for i, row in enumerate(values)]
+
+
+def _decimal(value: float) -> str:
+    return "?" if np.isnan(value) else f"{value:.2f}".replace("0.", ".", 1)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}"
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    listed = values.astype(object)
+    listed[np.isnan(values)] = None
+    return listed.tolist()

@@ -1,0 +1,90 @@
+"""TDDS of a training run while it goes on, with no trajectory stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tdds import kernels, store
+from tdds.engine import BLOCK_BYTES, as_probs, row_bytes, what_lacks
+from tdds.scores import TDDS
+from tdds.sources import EpochStream, Trajectory, as_array, decode
+from tdds.validation import TrajectoryError, check_labels
+
+
+class OnlineTDDS:
+    """TDDS of a training run as it goes: one epoch at a time, no trajectory stored.
+
+    Holds the last epoch, and K - 1 differences and the moving average of each sample.
+
+    Parameters
+    ----------
+    score : TDDS
+    kind : {"probs", "logits", "log_probs"}, default "probs"
+        What the epochs are; 1-D epochs are losses.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs taken so far, at most T.
+    scores : (n_samples,) float64 array or None
+        None before the K-th epoch.
+    """
+
+    def __init__(self, score: TDDS, *, kind: str | None = None) -> None:
+        self.score = score
+        self.kind = kind
+        self.n_epochs = 0
+        self.scores: np.ndarray | None = None
+        self._previous: np.ndarray | None = None
+
+    def update(self, epoch: Any, labels: Any = None) -> None:
+        """Take the next epoch, (n_samples, n_classes), or (n_samples,) of losses; those past T are ignored.
+
+        Raises
+        ------
+        TrajectoryError
+            The shape differs from the first epoch's, or a row is no distribution; the state is then as before.
+        ValueError
+            Labels are needed, or do not fit.
+        """
+        if self.n_epochs == self.score.T:
+            return
+        values = np.array(as_array(epoch))
+        if self._previous is not None and values.shape != self._previous.shape:
+            raise TrajectoryError(
+                f"Epoch {self.n_epochs} has shape {values.shape}; expected {self._previous.shape} as before."
+            )
+        current = EpochStream([values], kind=self.kind)
+        if labels is not None:
+            current.labels = check_labels(labels, current.n_samples, current.n_classes)
+        if lack := what_lacks(current, self.score):
+            raise ValueError(f"tdds {lack}")
+        diffs = self._differences(values, current)
+        if self._previous is None:
+            self._diffs = np.zeros((len(values), self.score.width))
+            self._average = np.zeros(len(values))
+        self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
+        self._previous = values
+        self.n_epochs += 1
+        n_windows = self.n_epochs - self.score.K + 1
+        if n_windows >= 1:
+            gains = self.score.gains(n_windows - 1, n_windows)
+            kernels.moving_average(self.score.variances(self._diffs), gains, self._average)
+            self.scores = self._average.copy()
+
+    def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:
+        """The series at `values`, (n_samples,): the difference from the epoch before, 0 at the first epoch, or e_t."""
+        series = self.score.series(current.kind)
+        held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
+        out = np.zeros(len(values))
+        step = max(1, BLOCK_BYTES // (2 * row_bytes(current)))
+        for start in range(0, len(values), step):
+            rows = slice(start, start + step)
+            pair = np.stack([epoch[rows] for epoch in held], axis=1)
+            stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
+            probs = as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
+            if len(held) > series.between_epochs:
+                out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
+        return out
