@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tdds
-from tdds.cli import parse_keep
+from tdds.cli.common import parse_keep
 
 RNG = np.random.default_rng(0)
 N, T, C = 60, 12, 5
