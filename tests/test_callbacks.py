@@ -162,7 +162,7 @@ def test_lightning_goes_on_from_a_checkpoint_after_an_exception(lightning, tmp_p
     np.testing.assert_array_equal(recorded(tmp_path / "through"), through.probs)
 
     online = OnlineTDDS(**SHAPE, K=4)
-    with pytest.raises(ValueError, match="checkpoint knows of 3 recorded epochs, <OnlineTDDS .*> of 0: save its"):
+    with pytest.raises(ValueError, match=r"checkpoint knows of 3 recorded epochs, <OnlineTDDS .*> of 0: save its"):
         fit(lightning, log, RecordTrajectory(online), save, ckpt_path=checkpoints / "epoch=2.ckpt")
 
 
@@ -251,13 +251,11 @@ def transformers():
     return pytest.importorskip("transformers")
 
 
-def bert(transformers, **options):
+def bert(transformers):
     """Reads a digit as a text of at most 64 words, of 17 shades of grey."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = transformers.BertConfig(
-        vocab_size=18, num_labels=N_CLASSES, max_position_embeddings=64, **sizes, **options
-    )
+    config = transformers.BertConfig(vocab_size=18, num_labels=N_CLASSES, max_position_embeddings=64, **sizes)
     return transformers.BertForSequenceClassification(config)
 
 
@@ -498,7 +496,7 @@ def test_keras_goes_on_after_an_exception(keras, tmp_path):
     keras_fit(keras, log, RecordTrajectory(run, X, **SHAPE), initial_epoch=3)
     np.testing.assert_array_equal(recorded(run)[:, :3], before[:, :3])
     np.testing.assert_allclose(recorded(run)[:, 3:], log.probs[:, 3:], rtol=2e-3, atol=1e-5)
-    with pytest.raises(ValueError, match="keep_epochs=2, but .* holds only 0 whole epochs"):
+    with pytest.raises(ValueError, match=r"keep_epochs=2, but .* holds only 0 whole epochs"):
         keras_fit(keras, log, RecordTrajectory(tmp_path / "other", X, **SHAPE), initial_epoch=2)
 
 
