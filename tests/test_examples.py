@@ -44,12 +44,9 @@ def test_mlp_classifier(tmp_path, capsys):
     np.testing.assert_array_equal(tdds.open_trajectory(tmp_path).labels, y)
     np.testing.assert_array_equal(network.predict_proba(X), epochs[-1])
     assert len(selector.sample_indices_) == 599
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[1] for line in lines[1:]] == [
-        "all 1198 digits",
-        "599 of them, TDDS",
-        "599 of them, random",
-    ]
+    printed = capsys.readouterr().out
+    for line in ("all 1198 digits", "599 of them, TDDS", "599 of them, random"):
+        assert f"  {line} " in printed
 
 
 def test_numpy_softmax(monkeypatch, capsys):
@@ -95,7 +92,8 @@ def test_jax_loop(tmp_path, monkeypatch):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_keras_fit(tmp_path, backend):
     for needed in ("keras", backend):
-        pytest.importorskip(needed)
+        if importlib.util.find_spec(needed) is None:  # importing keras would settle its backend
+            pytest.skip(f"{needed} is not installed")
     code = (
         "import sys, numpy, keras_fit, sklearn.datasets as data\n"
         "model = keras_fit.main('run', n_epochs=10)\n"
