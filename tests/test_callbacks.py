@@ -157,8 +157,12 @@ def test_lightning_goes_on_from_a_checkpoint_after_an_exception(lightning, tmp_p
     nothing_is_left(run)
     np.testing.assert_array_equal(recorded(run), through.probs[:, :4])
 
-    fit(lightning, log, RecordTrajectory(run, **SHAPE), save, ckpt_path=checkpoints / "epoch=2.ckpt")
+    record = RecordTrajectory(run, **SHAPE)
+    assert record.state_dict() == {}
+    fit(lightning, log, record, save, ckpt_path=checkpoints / "epoch=2.ckpt")
     np.testing.assert_array_equal(recorded(run), through.probs)
+    with pytest.raises(FileExistsError, match="already holds 6 epochs"):  # the same callback, but anew
+        fit(lightning, log, record)
     np.testing.assert_array_equal(recorded(tmp_path / "through"), through.probs)
 
     online = OnlineTDDS(**SHAPE, K=4)
@@ -379,6 +383,19 @@ def test_transformers_leaves_out_an_epoch_that_stopped_or_was_resumed_in_its_mid
     steps = []
     train(resume_from_checkpoint=str(tmp_path / "run-out" / f"checkpoint-{4 * N_BATCHES}"))
     np.testing.assert_array_equal(recorded(run), through.probs[:, [0, 1, 3, 4, 5]])
+
+
+def test_transformers_goes_on_from_the_middle_of_its_first_epoch(transformers, tmp_path):
+    from tdds.callbacks.transformers import RecordTrajectory
+
+    run, log, every = tmp_path / "run", Log(), {"save_strategy": "steps", "save_steps": 3}
+    with pytest.raises(Stop):
+        trainer_of(transformers, log, RecordTrajectory(run, **SHAPE), die_at=N_BATCHES + 1, **every).train()
+    np.testing.assert_array_equal(recorded(run), log.probs[:, :1])
+    resumed, log = RecordTrajectory(run, **SHAPE), Log()
+    with pytest.warns(RuntimeWarning, match=r"epoch of training was resumed in its middle .* will be epoch 0 of"):
+        trainer_of(transformers, log, resumed, **every).train(resume_from_checkpoint=f"{run}-out/checkpoint-3")
+    np.testing.assert_array_equal(recorded(run), log.probs[:, 1:])
 
 
 def test_transformers_says_what_it_needs(transformers, tmp_path):

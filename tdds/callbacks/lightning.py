@@ -64,6 +64,7 @@ class RecordTrajectory(Recording, Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(self._resumed)
+        self._resumed = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,7 +88,7 @@ class RecordTrajectory(Recording, Callback):
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"n_epochs": self.recorder.n_epochs}
+        return {} if self.recorder is None else {"n_epochs": self.recorder.n_epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict["n_epochs"]

@@ -70,6 +70,7 @@ class RecordTrajectory(Recording, TrainerCallback):
             )
         self._unhook()
         self._open(_states(state).get(_KEY, {}).get("n_epochs"))
+        self._remember(state)
         self._midway = not (args.ignore_data_skip or float(state.epoch or 0).is_integer())
         # A function of its own, not our method: who copies the model must not copy us.
         self._hooks = [
@@ -85,7 +86,7 @@ class RecordTrajectory(Recording, TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         if float(state.epoch).is_integer():
             self._end_epoch()
-            _states(state)[_KEY] = {"n_epochs": self.recorder.n_epochs}
+            self._remember(state)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._stop_epoch()
@@ -93,6 +94,10 @@ class RecordTrajectory(Recording, TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._unhook()
         self._close()
+
+    def _remember(self, state: TrainerState) -> None:
+        """For the next checkpoint."""
+        _states(state)[_KEY] = {"n_epochs": self.recorder.n_epochs}
 
     def _record(self, model: torch.nn.Module, outputs: Any) -> None:
         index = vars(model).pop("_tdds_index")
