@@ -13,6 +13,7 @@ ROOT = Path(tdds.__file__).parent
 
 #: Every part, from the bottom up, and what of ours it may import.
 LAYERS = {
+    "callbacks": {"torch", "store"},
     "torch": {"kernels", "samplers", "scores", "store", "validation"},
     "_version": set(),
     "kernels": set(),
