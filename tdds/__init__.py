@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tdds._version import __version__
 
 if TYPE_CHECKING:
+    from tdds.classifier import CoresetClassifier
     from tdds.engine import score_trajectory
     from tdds.selector import CoresetSelector, TDDSSelector
     from tdds.sources import open_trajectory
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HOME = {
     "TDDSSelector": "selector",
     "CoresetSelector": "selector",
+    "CoresetClassifier": "classifier",
     "score_trajectory": "engine",
     "open_trajectory": "sources",
     "TrajectoryWriter": "store",
@@ -24,6 +26,7 @@ _HOME = {
 __all__ = [
     "TDDSSelector",
     "CoresetSelector",
+    "CoresetClassifier",
     "score_trajectory",
     "open_trajectory",
     "TrajectoryWriter",

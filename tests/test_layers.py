@@ -23,7 +23,10 @@ LAYERS = {
     "samplers": {"validation"},
     "engine": {"sources", "scores", "samplers", "kernels", "validation"},
     "tables": {"validation", "store", "_version"},
-    "selector": {"engine", "sources", "scores", "samplers", "validation"},
+    "rows": set(),
+    "selector": {"engine", "rows", "sources", "scores", "samplers", "validation"},
+    "classifier": {"selector", "rows", "validation"},
+    "imblearn": {"selector", "rows", "sources"},
 }
 #: What people look at, on top: may import any layer, and `demo` stands under `cli`.
 TOP = {"demo": set(LAYERS), "cli": {*LAYERS, "demo"}}
