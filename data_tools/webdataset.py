@@ -39,7 +39,7 @@ def filter_shard(shard: Path, out: Path, kept: set[str], seen: set[str]) -> int:
     """Copy the samples of `shard` whose keys are `kept` to `out`, add their keys to `seen`; how many there were."""
     n_kept, current = 0, None
     mode = "w|gz" if out.suffix in (".gz", ".tgz") else "w|"
-    with tarfile.open(shard, "r|*") as source, tarfile.open(out, mode) as target:
+    with tarfile.open(shard, "r|*") as source, tarfile.open(str(out), mode) as target:
         for member in source:
             key = key_of(member.name) if member.isfile() else None
             if key in kept:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from imblearn.base import BaseSampler
 from imblearn.utils import check_target_type
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -30,6 +31,7 @@ class _CoresetSampler(BaseSampler):
     """Keeps of `X` and `y` the rows that a selector of the same parameters chooses."""
 
     _selector: ClassVar[type]
+    __metadata_request__fit: ClassVar = {"trajectory": UNUSED}  # a pipeline calls fit_resample
 
     def fit(self, X, y, *, trajectory=None):
         """Choose the samples; `fit_resample` without the resampled data.
