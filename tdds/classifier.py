@@ -28,9 +28,10 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     call of its own `fit` on the kept samples, under its own stopping rule (`max_iter`, `tol`, ...). Its `fit` gets
     `sample_weight_` as `sample_weight`; where it takes none, it trains unweighted whatever `weighting` says.
 
-    That costs n_epochs passes over all samples and as many predictions of all of them, then one fit on the kept. So a
-    single `fit` is slower than that of `estimator`: it pays where the kept data are used again, or where the samples
-    that go are noise. In memory it adds a shuffled copy of `X` and one number a sample and epoch.
+    That costs n_epochs passes over all samples and as many predictions of all of them, then one fit on the kept: with
+    SGDClassifier twice the time of its own `fit` on scikit-learn's digits, 20 times on smaller sets (``python
+    benchmarks/classifier.py``, 2 cores, AMD EPYC, 2026-11-24). It pays where the coreset is used again, or where the
+    samples that go are noise. In memory it adds a shuffled copy of `X` and one number a sample and epoch.
 
     Parameters
     ----------

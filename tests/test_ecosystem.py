@@ -153,7 +153,7 @@ def test_every_section_is_run():
 
 @pytest.mark.parametrize("name", NEEDS)
 @pytest.mark.ecosystem
-@pytest.mark.filterwarnings("default")  # theirs
+@pytest.mark.filterwarnings("ignore")  # theirs
 def test_page(name, tmp_path, monkeypatch):
     for package in NEEDS[name]:
         pytest.importorskip(package)
@@ -168,7 +168,7 @@ def test_page(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.ecosystem
-@pytest.mark.filterwarnings("default")  # theirs
+@pytest.mark.filterwarnings("ignore")  # theirs
 def test_a_dataset_is_selected_without_a_copy():
     datasets = pytest.importorskip("datasets")
     dataset = datasets.Dataset.from_dict({"x": list(range(20))})
