@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tdds._version import __version__
 
 if TYPE_CHECKING:
+    from tdds.classifier import CoresetClassifier
     from tdds.comparison import compare_scores
     from tdds.engine import score_trajectory
     from tdds.selector import CoresetSelector, TDDSSelector
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _HOME = {
     "TDDSSelector": "selector",
     "CoresetSelector": "selector",
+    "CoresetClassifier": "classifier",
     "score_trajectory": "engine",
     "compare_scores": "comparison",
     "open_trajectory": "sources",
@@ -26,6 +28,7 @@ _HOME = {
 __all__ = [
     "TDDSSelector",
     "CoresetSelector",
+    "CoresetClassifier",
     "score_trajectory",
     "compare_scores",
     "open_trajectory",

@@ -6,14 +6,15 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import _safe_indexing, assert_all_finite
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from tdds.engine import MEMORY_LIMIT, compute_scores
 from tdds.online import OnlineTDDS
+from tdds.rows import check_rows, take_rows
 from tdds.samplers import SAMPLERS, WEIGHTINGS, Top, count_kept, draw_coreset
 from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score, preset
 from tdds.sources import open_trajectory
@@ -23,6 +24,10 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
     """Fits a score and a sampler to a trajectory, and keeps rows of what belongs to it."""
 
     random_state: Any = None
+
+    # The first argument is always there: nothing to route.
+    __metadata_request__fit: ClassVar = {"prob_trajectory": UNUSED}
+    __metadata_request__partial_fit: ClassVar = {"epoch_probs": UNUSED}
 
     _shared_constraints: ClassVar[dict[str, list[Any]]] = {
         "pruning_rate": [Interval(Real, 0, 1, closed="left")],
@@ -36,7 +41,7 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         "verbose": ["verbose"],
     }
 
-    def fit(self, prob_trajectory, y=None, *, features=None):
+    def fit(self, prob_trajectory, y=None, *, trajectory=None, features=None):
         """Score every sample and choose those that stay.
 
         Parameters
@@ -46,6 +51,9 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
             (n_samples, n_epochs) of losses.
         y : (n_samples,) integers, optional
             Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own.
+        trajectory : anything that `open_trajectory` opens, optional
+            Scored in the place of the first argument, which is then the data that it belongs to: what a Pipeline with
+            metadata routing hands over.
         features : (n_samples, n_features) array, optional
             What a trained model makes of each sample; needed by ``method="moderate"``.
 
@@ -64,7 +72,10 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         """
         self._validate_params()
         score, sampler = self._score(), self._sampler()
-        trajectory = open_trajectory(prob_trajectory, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
+        data, source = (None, prob_trajectory) if trajectory is None else (prob_trajectory, trajectory)
+        trajectory = open_trajectory(source, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
+        if data is not None:
+            check_rows(data, trajectory.n_samples)
         count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
         chosen = {score.name: score}
         if sampler.second is not None:
@@ -90,12 +101,12 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
 
         Parameters
         ----------
-        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset
+        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset, Arrow table, datasets or torch Dataset
             The training data that the trajectory belongs to, not the trajectory.
 
         Returns
         -------
-        The same kind of container, n_kept rows.
+        The same kind of container, n_kept rows; of a torch Dataset a Subset.
 
         Raises
         ------
@@ -103,19 +114,14 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
             Before `fit`.
         ValueError
             X has another number of rows, or holds nan.
+        TypeError
+            X has no rows to take: filter a stream by `sample_indices_` instead.
         """
         check_is_fitted(self, "support_")
-        n_rows = X.shape[0] if getattr(X, "shape", ()) else len(X)
-        if n_rows != len(self.support_):
-            raise ValueError(
-                f"X has {n_rows} rows, the trajectory {len(self.support_)} samples; pass the data it belongs to."
-                + " Reshape your data if these are one row." * (getattr(X, "ndim", 2) == 1)
-            )
+        check_rows(X, len(self.support_))
         if isinstance(X, np.ndarray) and X.dtype.kind == "f":
             assert_all_finite(X, input_name="X")
-        if issparse(X) and X.format not in ("csr", "csc"):  # which have no rows to index
-            X = X.tocsr()
-        return _safe_indexing(X, self.sample_indices_)
+        return take_rows(X, self.sample_indices_)
 
     def fit_transform(self, X, y=None, *, trajectory=None, features=None):
         """Fit on `trajectory`, or on `X` itself where it is left out, and keep the chosen rows of `X`.
@@ -137,7 +143,7 @@ class _Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  #
         TrajectoryError, ValueError, TypeError, FileNotFoundError
             As for `fit` and `transform`.
         """
-        return self.fit(X if trajectory is None else trajectory, y, features=features).transform(X)
+        return self.fit(X, y, trajectory=trajectory, features=features).transform(X)
 
     def select(self, *arrays):
         """Keep the chosen rows of several containers at once, in the style of `train_test_split`.

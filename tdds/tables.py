@@ -383,7 +383,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_integer(text: str) -> bool:
-    return text.lstrip("-").isdigit()
+    return text.removeprefix("-").isdigit() and str(int(text)) == text  # "000123" is a name
 
 
 def _write_npz(path: Path, columns: dict[str, np.ndarray]) -> None:

@@ -27,7 +27,10 @@ LAYERS = {
     "comparison": {"engine", "sources", "scores", "samplers", "validation"},
     "tables": {"validation", "store", "_version"},
     "online": {"engine", "sources", "scores", "store", "kernels", "validation"},
-    "selector": {"online", "engine", "sources", "scores", "samplers", "validation"},
+    "rows": set(),
+    "selector": {"online", "engine", "rows", "sources", "scores", "samplers", "validation"},
+    "classifier": {"selector", "rows", "validation"},
+    "imblearn": {"selector", "rows", "sources"},
 }
 #: What people look at, on top: may import any layer, `demo` draws with `plotting`, and `cli` runs all but that.
 TOP = {

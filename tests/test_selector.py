@@ -1,22 +1,27 @@
 """TDDSSelector: what it keeps, of what, epoch by epoch too, and how far it is a scikit-learn transformer."""
 
 import pickle
+import re
 
 import checks
 import equations
 import h5py
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tdds
-from tdds import TDDSSelector
+from tdds import CoresetSelector, TDDSSelector
+from tdds.samplers import Stratified
 
 N, T, C = 40, 9, 4
 
@@ -236,6 +241,43 @@ def test_transform_polars(selector):
     assert kept["b"].to_list() == [str(i) for i in selector.sample_indices_]
 
 
+def test_transform_arrow(selector):
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"a": NUMBERS[:, 0], "b": [str(i) for i in range(N)]})
+    kept = selector.transform(table)
+    assert kept.equals(table.take(selector.sample_indices_))
+    assert kept.schema == table.schema
+
+
+def test_transform_gives_a_subset_of_a_torch_dataset(selector):
+    torch = pytest.importorskip("torch")
+
+    class Words(torch.utils.data.Dataset):
+        def __len__(self):
+            return N
+
+        def __getitem__(self, i):
+            assert type(i) is int
+            return f"sample {i}"
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(range(N))
+
+    words = Words()
+    kept = selector.transform(words)
+    assert type(kept) is torch.utils.data.Subset
+    assert kept.dataset is words
+    assert list(kept) == [f"sample {i}" for i in selector.sample_indices_]
+    assert len(selector.transform(torch.utils.data.Subset(words, range(N)))) == len(kept)
+    tensor = torch.arange(N)
+    assert selector.transform(tensor).tolist() == selector.sample_indices_.tolist()
+    with pytest.raises(
+        TypeError, match=r"^X has no rows to take \(filter a stream by the indices.*'Stream' has no len"
+    ):
+        selector.transform(Stream())
+
+
 def test_transform_reads_the_kept_rows_of_a_file(selector, tmp_path):
     np.save(tmp_path / "X.npy", NUMBERS)
     with h5py.File(tmp_path / "X.h5", "w") as file:
@@ -400,6 +442,102 @@ def test_clone_repr_and_parameters(selector, probs):
     assert not hasattr(selector, "set_output")
 
 
+@pytest.mark.parametrize(
+    "new",
+    [TDDSSelector(K=4), CoresetSelector("el2n", Stratified(cutoff=0.2), n_select=9, random_state=0)],
+    ids=lambda new: type(new).__name__,
+)
+def test_fitted_copies(new, probs, y, tmp_path):
+    fitted = clone(new).fit(probs, y)
+    joblib.dump(fitted, tmp_path / "selector.joblib")
+    copies = [pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "selector.joblib")]
+    try:
+        import skops.io as skops
+    except ImportError:
+        pass
+    else:
+        skops.dump(fitted, tmp_path / "selector.skops")
+        ours = skops.get_untrusted_types(file=tmp_path / "selector.skops")
+        assert all(name.startswith("tdds.") for name in ours), ours
+        copies.append(skops.load(tmp_path / "selector.skops", trusted=ours))
+    for copy in copies:
+        assert repr(copy) == repr(fitted)
+        assert state_of(copy) == state_of(fitted)
+        np.testing.assert_array_equal(copy.transform(NUMBERS), fitted.transform(NUMBERS))
+
+
+def test_html(selector):
+    html = TDDSSelector(K=7)._repr_html_()
+    assert "TDDSSelector" in html
+    assert re.search(r"Not fitted", html)
+    assert re.search(r"Fitted", selector._repr_html_())
+
+
+def test_verbose_shows_progress_and_changes_nothing(selector, probs, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    loud = clone(selector).set_params(verbose=1).fit(probs)
+    np.testing.assert_array_equal(loud.scores_, selector.scores_)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Scoring" in err
+    clone(selector).fit(probs)
+    assert capfd.readouterr() == ("", "")
+
+
+def share_kept(fitted, X, y=None):
+    """A score that every selector has."""
+    return fitted.support_.mean()
+
+
+def test_cross_validation_slices_a_trajectory_fold_by_fold(probs, y):
+    folds = KFold(4)
+    done = cross_validate(
+        CoresetSelector("el2n"), probs, y, cv=folds, scoring=share_kept, return_estimator=True, error_score="raise"
+    )
+    for (train, _), fitted in zip(folds.split(probs), done["estimator"], strict=True):
+        np.testing.assert_allclose(fitted.scores_, equations.el2n(probs[train], y[train]), rtol=1e-9)
+
+
+def test_grid_search(probs):
+    grid = {"K": [3, 5], "pruning_rate": [0.2, 0.6]}
+    search = GridSearchCV(TDDSSelector(), grid, scoring=share_kept, cv=2, error_score="raise").fit(probs)
+    assert search.best_params_ == {"K": 3, "pruning_rate": 0.2}
+    assert search.cv_results_["mean_test_score"].tolist() == [0.8, 0.4, 0.8, 0.4]
+    np.testing.assert_allclose(search.best_estimator_.scores_, equations.tdds(probs, K=3), rtol=1e-9)
+
+
+def test_a_routed_trajectory_reaches_the_last_step(selector, probs):
+    X = StandardScaler().fit_transform(NUMBERS)
+    with config_context(enable_metadata_routing=True):
+        routed = clone(selector).set_fit_request(trajectory=True)
+        pipeline = make_pipeline(StandardScaler(), routed)
+        kept = pipeline.fit_transform(NUMBERS, trajectory=probs)
+        np.testing.assert_array_equal(kept, X[selector.sample_indices_])
+        assert pipeline.fit(NUMBERS, trajectory=probs)[-1].scores_.tolist() == selector.scores_.tolist()
+        folds = KFold(4)
+        done = cross_validate(
+            pipeline,
+            NUMBERS,
+            cv=folds,
+            params={"trajectory": probs},
+            scoring=lambda fitted, X, y=None: fitted[-1].support_.mean(),
+            return_estimator=True,
+            error_score="raise",
+        )
+        for (train, _), fitted in zip(folds.split(NUMBERS), done["estimator"], strict=True):
+            np.testing.assert_allclose(fitted[-1].scores_, equations.tdds(probs[train], K=4), rtol=1e-9)
+        with pytest.raises(UnsetMetadataPassedError, match=r"TDDSSelector\.set_fit_request"):
+            make_pipeline(StandardScaler(), clone(selector)).fit(NUMBERS, trajectory=probs)
+        assert not hasattr(routed, "set_partial_fit_request")
+        with pytest.raises(TypeError, match="prob_trajectory"):
+            routed.set_fit_request(prob_trajectory=True)
+
+
+def test_a_trajectory_of_other_samples_is_refused(selector, probs):
+    with pytest.raises(ValueError, match=r"^X has 39 rows, the trajectory 40 samples; pass the data it belongs to\.$"):
+        clone(selector).fit(NUMBERS[1:], trajectory=probs)
+
+
 def test_last_in_a_pipeline(selector, probs):
     pipeline = make_pipeline(FunctionTransformer(), TDDSSelector(K=4, pruning_rate=0.75))
     np.testing.assert_array_equal(pipeline.fit_transform(probs), probs[selector.sample_indices_])
@@ -410,23 +548,34 @@ def test_last_in_a_pipeline(selector, probs):
 _DROPS_ROWS = "transform keeps a part of the rows, whichever were chosen in fit"
 _TWO_COLUMNS = "feeds two columns, two epochs, and K is at least 3"
 _NO_DISTRIBUTIONS = "feeds partial_fit rows that are no distributions"
-EXPECTED_FAILURES = {
+_ANY_DATA = "transform takes the data, which have other columns than the trajectory that was fitted"
+DROPS_ROWS = {
     "check_transformer_general": _DROPS_ROWS,
     "check_transformer_data_not_an_array": _DROPS_ROWS,
     "check_methods_subset_invariance": _DROPS_ROWS,
     "check_methods_sample_order_invariance": _DROPS_ROWS,
     "check_fit_idempotent": _DROPS_ROWS,
+}
+HAS_WINDOWS = {
     "check_estimators_overwrite_params": _TWO_COLUMNS,
     "check_estimators_fit_returns_self": _TWO_COLUMNS,
     "check_readonly_memmap_input": _TWO_COLUMNS,
     "check_fit_check_is_fitted": _TWO_COLUMNS,
     "check_n_features_in": _TWO_COLUMNS,
-    "check_fit_score_takes_y": _NO_DISTRIBUTIONS,
-    "check_n_features_in_after_fitting": _NO_DISTRIBUTIONS,
+}
+EXPECTED_FAILURES = {
+    TDDSSelector(K=3): DROPS_ROWS
+    | HAS_WINDOWS
+    | {
+        "check_fit_score_takes_y": _NO_DISTRIBUTIONS,
+        "check_n_features_in_after_fitting": _NO_DISTRIBUTIONS,
+    },
+    CoresetSelector(K=3): DROPS_ROWS | HAS_WINDOWS | {"check_n_features_in_after_fitting": _ANY_DATA},
+    CoresetSelector("loss"): DROPS_ROWS | {"check_n_features_in_after_fitting": _ANY_DATA},
 }
 
 
-@parametrize_with_checks([TDDSSelector(K=3)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+@parametrize_with_checks([*EXPECTED_FAILURES], expected_failed_checks=EXPECTED_FAILURES.get)
 def test_scikit_learn(estimator, check):
     check(estimator)
 
