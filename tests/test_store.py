@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import tdds
 from tdds import TrajectoryError, TrajectoryWriter, store
 from tdds.cli import app
+from tdds.store.values import to_float16
 
 SHAPE = (40, 3, 5)
 DTYPES = ("float16", "float32", "float64", "bfloat16")
@@ -116,6 +117,17 @@ def test_bfloat16_bits_are_taken_as_they_are(tmp_path):
     assert contents(tmp_path / "bits") == contents(tmp_path / "floats")
     with h5py.File(tmp_path / "bits" / "epoch-00000.h5") as file:
         np.testing.assert_array_equal(file["values"][()], bits[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float16_is_rounded_as_numpy_rounds(dtype):
+    """Every float16 number, what lies half-way between two, and the neighbours of both, of either sign."""
+    numbers = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(dtype)
+    values = np.concatenate([numbers, (numbers[1:] + numbers[:-1]) / 2])
+    values = np.concatenate([values, np.nextafter(values, dtype(0)), np.nextafter(values, dtype(65504))])
+    values = np.concatenate([values, -values, np.random.default_rng(0).random(100_000).astype(dtype) ** 9])
+    found, expected = to_float16(values[:, None])[:, 0], values.astype(np.float16)
+    np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
 
 
 def test_duplicates_keep_the_last_value_and_gaps_are_named(tmp_path):
@@ -369,6 +381,16 @@ def test_a_rejected_write_records_nothing(name, tmp_path):
             writer.end_epoch()
     assert contents(tmp_path / "with") == contents(tmp_path / "without")
     np.testing.assert_array_equal(read_all(tmp_path / "with"), values.astype("f2"))
+
+
+@pytest.mark.parametrize("value", [np.nan, -1e-3, 1.5, np.inf])
+def test_float16_probabilities_are_checked_too(value, tmp_path):
+    good = np.array([[0.0, 1.0], [-0.0, 1.001]], np.float16)
+    with TrajectoryWriter(tmp_path, 2, 2) as writer:
+        with pytest.raises(TrajectoryError, match=r"^Sample 1 at epoch 0 has the value .*, expected probs between 0"):
+            writer.write(None, spoiled(good, (1, 0), value))
+        fill(writer, 1, good[:, None])
+    np.testing.assert_array_equal(read_all(tmp_path)[:, 0], good)
 
 
 def test_an_epoch_that_was_not_ended_is_dropped_aloud(tmp_path):

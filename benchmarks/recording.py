@@ -1,0 +1,269 @@
+"""What recording costs: share of a training step, and the writer beside a JSON-lines logger, in two tables.
+
+    pip install datacull==1.0.2
+    python benchmarks/recording.py
+
+Overhead: the same epoch of training steps with and without `TrajectoryRecorder`, in turn, `end_epoch` included; median
+and range over the pairs. The time of the processor counts all threads and does not see what else a machine is doing.
+With CUDA, two residual networks are timed as well, in bfloat16 and channels-last.
+
+Writers: an epoch of float32 probabilities in batches of 128, as `TrajectoryWriter` and as the logger of datacull write
+it, in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, relu
+
+from tdds import TrajectoryWriter
+from tdds.torch import TrajectoryRecorder
+
+N_PAIRS = 7
+N_ROWS = 10_000  # of the epoch that the writers write
+BATCH = 128
+
+
+# ------------------------------------------------------------------------------------------------------------ networks
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions, or a bottleneck of three, beside a shortcut."""
+
+    def __init__(self, n_in: int, width: int, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        self.n_out = width * 4 if bottleneck else width
+        if bottleneck:
+            layers = (
+                conv(n_in, width, 1),
+                nn.ReLU(),
+                conv(width, width, 3, stride),
+                nn.ReLU(),
+                conv(width, self.n_out, 1),
+            )
+        else:
+            layers = conv(n_in, width, 3, stride), nn.ReLU(), conv(width, width, 3)
+        self.body = nn.Sequential(*layers)
+        same = stride == 1 and n_in == self.n_out
+        self.shortcut = nn.Identity() if same else conv(n_in, self.n_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(self.body(x) + self.shortcut(x))
+
+
+def conv(n_in: int, n_out: int, size: int, stride: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out))
+
+
+def residual_network(stem: list[nn.Module], depths: list[int], bottleneck: bool, n_classes: int) -> nn.Module:
+    blocks, n_in = [], 64
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            blocks.append(Residual(n_in, 64 << stage, 2 if stage and not i else 1, bottleneck))
+            n_in = blocks[-1].n_out
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, n_classes))
+
+
+def small_cnn() -> nn.Module:
+    layers = conv(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2), conv(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 8 * 8, 10))
+
+
+def resnet18() -> nn.Module:
+    return residual_network([conv(3, 64, 3), nn.ReLU()], [2, 2, 2, 2], bottleneck=False, n_classes=10)
+
+
+def resnet50() -> nn.Module:
+    stem = [conv(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    return residual_network(stem, [3, 4, 6, 3], bottleneck=True, n_classes=1000)
+
+
+# ------------------------------------------------------------------------------------------------------------ overhead
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    network: Callable[[], nn.Module]
+    image_size: int
+    n_classes: int
+    batch: int
+    n_steps: int
+    device: str
+
+
+TASKS = [Task("small CNN, 10 classes, CPU", small_cnn, 32, 10, 128, 40, "cpu")]
+CUDA_TASKS = [
+    Task("ResNet-18, CIFAR size, 10 classes", resnet18, 32, 10, 128, 200, "cuda"),
+    Task("ResNet-50, 224 x 224, 1,000 classes", resnet50, 224, 1000, 256, 50, "cuda"),
+]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of an epoch: seconds on the clock, seconds of all threads, and peak bytes on the device."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+class Training:
+    """An epoch of one task, on random images that lie on the device, with a recorder or without."""
+
+    def __init__(self, task: Task) -> None:
+        torch.manual_seed(0)
+        self.task = task
+        self.model = task.network().to(task.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+        shape = task.batch, 3, task.image_size, task.image_size
+        self.x = torch.randn(shape, device=task.device).contiguous(memory_format=torch.channels_last)
+        self.y = torch.randint(task.n_classes, (task.batch,), device=task.device)
+
+    def epoch(self, recorder: TrajectoryRecorder | None) -> Cost:
+        task, on_gpu = self.task, self.task.device == "cuda"
+        lower = torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext()
+        if on_gpu:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for index in torch.randperm(task.n_steps * task.batch).split(task.batch):
+            with lower:
+                logits = self.model(self.x)
+            if recorder is not None:
+                recorder.update(index, logits)
+            cross_entropy(logits.float(), self.y).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if recorder is not None:
+            recorder.end_epoch()
+        if on_gpu:
+            torch.cuda.synchronize()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Cost(wall, cpu, torch.cuda.max_memory_allocated() if on_gpu else 0)
+
+
+def measure_overhead(task: Task, n_pairs: int = N_PAIRS) -> list[tuple[Cost, Cost]]:
+    """Pairs of the same epoch with and without a recorder."""
+    training = Training(task)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TrajectoryRecorder(folder, task.n_steps * task.batch, task.n_classes) as recorder,
+    ):
+        training.epoch(recorder)
+        pairs = []
+        for turn in range(n_pairs):
+            order = (recorder, None) if turn % 2 else (None, recorder)
+            costs = {which is recorder: training.epoch(which) for which in order}
+            pairs.append((costs[True], costs[False]))
+    return pairs
+
+
+def overhead_row(task: Task, pairs: list[tuple[Cost, Cost]]) -> list[str]:
+    step = statistics.median(without.wall for _, without in pairs) / task.n_steps
+    memory = max(with_it.peak - without.peak for with_it, without in pairs) / 2**20
+    cells = [task.name, str(task.batch), f"{step * 1e3:.1f} ms"]
+    for measure in ("wall", "cpu"):
+        ratios = [getattr(with_it, measure) / getattr(without, measure) - 1 for with_it, without in pairs]
+        cells.append(f"{statistics.median(ratios):+.1%} ({min(ratios):+.1%} to {max(ratios):+.1%})")
+    return [*cells, f"{memory:.1f} MiB" if task.device == "cuda" else ""]
+
+
+# ------------------------------------------------------------------------------------------------------------- writers
+
+
+def epoch_of(n_classes: int, n_rows: int = N_ROWS) -> list[tuple[Tensor, Tensor]]:
+    """Batches of (index, float32 probabilities)."""
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.softmax(3 * torch.randn(n_rows, n_classes, generator=generator), dim=1)
+    return [(index, probs[index]) for index in torch.randperm(n_rows, generator=generator).split(BATCH)]
+
+
+def write_with_tdds(folder: Path, batches: list[tuple[Tensor, Tensor]]) -> None:
+    """One epoch into a store of float16, synced to the disk."""
+    n_rows = sum(len(index) for index, _ in batches)
+    with TrajectoryWriter(folder, n_rows, batches[0][1].shape[1]) as writer:
+        for index, probs in batches:
+            writer.write(index.numpy(), probs.numpy())
+        writer.end_epoch()
+
+
+def write_with_datacull(folder: Path, batches: list[tuple[Tensor, Tensor]]) -> None:
+    """One epoch as JSON lines, as the package datacull logs them."""
+    try:
+        from datacull import DCLogger
+    except ImportError as error:
+        raise ImportError("The comparison needs datacull: pip install datacull==1.0.2") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = DCLogger(f"{folder}/")
+    for index, probs in batches:
+        logger.log_metric(0, index, probs)
+
+
+WRITERS = {"TrajectoryWriter, float16": write_with_tdds, "datacull, JSON lines": write_with_datacull}
+
+
+def measure_writers(n_classes: int, n_rows: int = N_ROWS, rounds: int = 3) -> dict[str, tuple[float, float]]:
+    """Seconds a sample and epoch (median), and bytes a value, by writer."""
+    batches = epoch_of(n_classes, n_rows)
+    seconds, n_bytes = {name: [] for name in WRITERS}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        write_with_tdds(Path(temporary, "first"), batches)
+        for turn in range(rounds):
+            for name, write in WRITERS.items():
+                folder = Path(temporary, f"{name}-{turn}")
+                began = time.perf_counter()
+                write(folder, batches)
+                seconds[name].append((time.perf_counter() - began) / n_rows)
+                n_bytes[name] = sum(file.stat().st_size for file in folder.iterdir()) / (n_rows * n_classes)
+    return {name: (statistics.median(seconds[name]), n_bytes[name]) for name in WRITERS}
+
+
+def writer_rows(n_classes: int) -> Iterator[list[str]]:
+    measured = measure_writers(n_classes)
+    (our_seconds, our_bytes), _ = measured.values()
+    for name, (seconds, n_bytes) in measured.items():
+        ratios = f"{seconds / our_seconds:.0f}x", f"{n_bytes / our_bytes:.1f}x"
+        yield [f"{n_classes:,}", name, f"{seconds * 1e6:.2f} us", ratios[0], f"{n_bytes:.2f}", ratios[1]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    console = Console(width=130)
+    on_gpu = torch.cuda.is_available()
+    console.print(
+        f"{date.today()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        f"{', ' + torch.cuda.get_device_name() if on_gpu else ''}; Python {platform.python_version()}, "
+        f"torch {torch.__version__} on {torch.get_num_threads()} threads, NumPy {np.__version__}"
+    )
+    overhead = Table("training step", "batch", "without", "clock", "processor time", "memory", title="Recording adds")
+    for task in TASKS + (CUDA_TASKS if on_gpu else []):
+        overhead.add_row(*overhead_row(task, measure_overhead(task)))
+    console.print(overhead)
+    writers = Table("classes", "writer", "a sample", "", "bytes a value", "", title="Writing an epoch")
+    for n_classes in (100, 1000):
+        for row in writer_rows(n_classes):
+            writers.add_row(*row)
+    console.print(writers)
+
+
+if __name__ == "__main__":
+    main()
