@@ -3,16 +3,17 @@
     pip install datacull==1.0.2
     python benchmarks/recording.py
 
-Overhead: the same epoch of training steps with and without `TrajectoryRecorder`, in turn, `end_epoch` included; median
-and range over the pairs. The time of the processor counts all threads and does not see what else a machine is doing.
-With CUDA, two residual networks are timed as well, in bfloat16 and channels-last.
+Overhead: the same ten training steps with and without `TrajectoryRecorder`, in turn; median and quartiles over the
+pairs, on the clock and of the processor, all threads together. `end_epoch`, which waits for the disk, is timed apart.
+With CUDA, two residual networks are timed as well, in bfloat16 and channels-last, and the memory that recording takes.
 
 Writers: an epoch of float32 probabilities in batches of 128, as `TrajectoryWriter` and as the logger of datacull write
-it, in turn.
+it, in turn; medians.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import statistics
@@ -34,8 +35,8 @@ from torch.nn.functional import cross_entropy, relu
 from tdds import TrajectoryWriter
 from tdds.torch import TrajectoryRecorder
 
-N_PAIRS = 7
-N_ROWS = 10_000  # of the epoch that the writers write
+N_STEPS, N_PAIRS = 10, 25
+N_ROWS = 20_000  # of the epoch that the writers write
 BATCH = 128
 
 
@@ -104,20 +105,19 @@ class Task:
     image_size: int
     n_classes: int
     batch: int
-    n_steps: int
     device: str
 
 
-TASKS = [Task("small CNN, 10 classes, CPU", small_cnn, 32, 10, 128, 40, "cpu")]
+TASKS = [Task("small CNN, 10 classes, CPU", small_cnn, 32, 10, 128, "cpu")]
 CUDA_TASKS = [
-    Task("ResNet-18, CIFAR size, 10 classes", resnet18, 32, 10, 128, 200, "cuda"),
-    Task("ResNet-50, 224 x 224, 1,000 classes", resnet50, 224, 1000, 256, 50, "cuda"),
+    Task("ResNet-18, CIFAR size, 10 classes", resnet18, 32, 10, 128, "cuda"),
+    Task("ResNet-50, 224 x 224, 1,000 classes", resnet50, 224, 1000, 256, "cuda"),
 ]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an epoch: seconds on the clock, seconds of all threads, and peak bytes on the device."""
+    """Of so many steps: seconds on the clock, seconds of all threads, and peak bytes on the device."""
 
     wall: float
     cpu: float
@@ -125,7 +125,7 @@ class Cost:
 
 
 class Training:
-    """An epoch of one task, on random images that lie on the device, with a recorder or without."""
+    """Steps of a task, on random images that lie on the device, with a recorder or without."""
 
     def __init__(self, task: Task) -> None:
         torch.manual_seed(0)
@@ -136,14 +136,14 @@ class Training:
         self.x = torch.randn(shape, device=task.device).contiguous(memory_format=torch.channels_last)
         self.y = torch.randint(task.n_classes, (task.batch,), device=task.device)
 
-    def epoch(self, recorder: TrajectoryRecorder | None) -> Cost:
+    def run(self, recorder: TrajectoryRecorder | None) -> Cost:
         task, on_gpu = self.task, self.task.device == "cuda"
         lower = torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext()
         if on_gpu:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         wall, cpu = time.perf_counter(), time.process_time()
-        for index in torch.randperm(task.n_steps * task.batch).split(task.batch):
+        for index in torch.randperm(N_STEPS * task.batch).split(task.batch):
             with lower:
                 logits = self.model(self.x)
             if recorder is not None:
@@ -151,96 +151,114 @@ class Training:
             cross_entropy(logits.float(), self.y).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        if recorder is not None:
-            recorder.end_epoch()
         if on_gpu:
             torch.cuda.synchronize()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         return Cost(wall, cpu, torch.cuda.max_memory_allocated() if on_gpu else 0)
 
 
-def measure_overhead(task: Task, n_pairs: int = N_PAIRS) -> list[tuple[Cost, Cost]]:
-    """Pairs of the same epoch with and without a recorder."""
-    training = Training(task)
+def measure_overhead(task: Task, n_pairs: int = N_PAIRS) -> tuple[list[tuple[Cost, Cost]], float]:
+    """Pairs of the same steps with and without a recorder, and the median seconds of `end_epoch`."""
+    training, pairs, ends = Training(task), [], []
     with (
         tempfile.TemporaryDirectory() as folder,
-        TrajectoryRecorder(folder, task.n_steps * task.batch, task.n_classes) as recorder,
+        TrajectoryRecorder(folder, N_STEPS * task.batch, task.n_classes) as recorder,
     ):
-        training.epoch(recorder)
-        pairs = []
+        training.run(recorder)
         for turn in range(n_pairs):
-            order = (recorder, None) if turn % 2 else (None, recorder)
-            costs = {which is recorder: training.epoch(which) for which in order}
-            pairs.append((costs[True], costs[False]))
-    return pairs
+            costs = {which: training.run(which) for which in ((recorder, None) if turn % 2 else (None, recorder))}
+            pairs.append((costs[recorder], costs[None]))
+            began = time.perf_counter()
+            recorder.end_epoch()
+            ends.append(time.perf_counter() - began)
+    return pairs, statistics.median(ends)
 
 
-def overhead_row(task: Task, pairs: list[tuple[Cost, Cost]]) -> list[str]:
-    step = statistics.median(without.wall for _, without in pairs) / task.n_steps
-    memory = max(with_it.peak - without.peak for with_it, without in pairs) / 2**20
+def overhead_row(task: Task) -> list[str]:
+    pairs, end = measure_overhead(task)
+    step = statistics.median(without.wall for _, without in pairs) / N_STEPS
     cells = [task.name, str(task.batch), f"{step * 1e3:.1f} ms"]
     for measure in ("wall", "cpu"):
         ratios = [getattr(with_it, measure) / getattr(without, measure) - 1 for with_it, without in pairs]
-        cells.append(f"{statistics.median(ratios):+.1%} ({min(ratios):+.1%} to {max(ratios):+.1%})")
-    return [*cells, f"{memory:.1f} MiB" if task.device == "cuda" else ""]
+        low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+        cells.append(f"{median:+.1%} ({low:+.1%} to {high:+.1%})")
+    memory = max(with_it.peak - without.peak for with_it, without in pairs) / 2**20
+    return [*cells, f"{end * 1e3:.0f} ms", f"{memory:.1f} MiB" if task.device == "cuda" else ""]
 
 
 # ------------------------------------------------------------------------------------------------------------- writers
 
 
-def epoch_of(n_classes: int, n_rows: int = N_ROWS) -> list[tuple[Tensor, Tensor]]:
-    """Batches of (index, float32 probabilities)."""
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def epoch_of(n_classes: int, n_rows: int = N_ROWS) -> Batches:
+    """Batches of (index, float32 probabilities), as a training loop has them."""
     generator = torch.Generator().manual_seed(0)
     probs = torch.softmax(3 * torch.randn(n_rows, n_classes, generator=generator), dim=1)
     return [(index, probs[index]) for index in torch.randperm(n_rows, generator=generator).split(BATCH)]
 
 
-def write_with_tdds(folder: Path, batches: list[tuple[Tensor, Tensor]]) -> None:
-    """One epoch into a store of float16, synced to the disk."""
-    n_rows = sum(len(index) for index, _ in batches)
-    with TrajectoryWriter(folder, n_rows, batches[0][1].shape[1]) as writer:
+def open_tdds(folder: Path, n_rows: int, n_classes: int) -> Callable[[Batches], None]:
+    """What writes an epoch into a store of float16, synced to the disk; torch casts, as in `TrajectoryRecorder`."""
+    writer = TrajectoryWriter(folder, n_rows, n_classes)
+
+    def write_epoch(batches: Batches) -> None:
         for index, probs in batches:
-            writer.write(index.numpy(), probs.numpy())
+            writer.write(index.numpy(), probs.half().numpy())
         writer.end_epoch()
 
+    return write_epoch
 
-def write_with_datacull(folder: Path, batches: list[tuple[Tensor, Tensor]]) -> None:
-    """One epoch as JSON lines, as the package datacull logs them."""
+
+def open_datacull(folder: Path, n_rows: int, n_classes: int) -> Callable[[Batches], None]:
+    """What writes an epoch as JSON lines, with the logger of the package datacull."""
     try:
         from datacull import DCLogger
     except ImportError as error:
         raise ImportError("The comparison needs datacull: pip install datacull==1.0.2") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    logger = DCLogger(f"{folder}/")
-    for index, probs in batches:
-        logger.log_metric(0, index, probs)
+    folder.mkdir()
+    logger, epochs = DCLogger(f"{folder}/"), itertools.count()
+
+    def write_epoch(batches: Batches) -> None:
+        epoch = next(epochs)
+        for index, probs in batches:
+            logger.log_metric(epoch, index, probs)
+
+    return write_epoch
 
 
-WRITERS = {"TrajectoryWriter, float16": write_with_tdds, "datacull, JSON lines": write_with_datacull}
+WRITERS = {"TrajectoryWriter, float16": open_tdds, "datacull, JSON lines": open_datacull}
 
 
-def measure_writers(n_classes: int, n_rows: int = N_ROWS, rounds: int = 3) -> dict[str, tuple[float, float]]:
-    """Seconds a sample and epoch (median), and bytes a value, by writer."""
+def measure_writers(n_classes: int, n_rows: int = N_ROWS, rounds: int = 5) -> dict[str, list[float]]:
+    """By writer: seconds a sample and epoch, on the clock and of the processor (medians), and bytes a value."""
     batches = epoch_of(n_classes, n_rows)
-    seconds, n_bytes = {name: [] for name in WRITERS}, {}
+    measured = {}
     with tempfile.TemporaryDirectory() as temporary:
-        write_with_tdds(Path(temporary, "first"), batches)
-        for turn in range(rounds):
-            for name, write in WRITERS.items():
-                folder = Path(temporary, f"{name}-{turn}")
-                began = time.perf_counter()
-                write(folder, batches)
-                seconds[name].append((time.perf_counter() - began) / n_rows)
-                n_bytes[name] = sum(file.stat().st_size for file in folder.iterdir()) / (n_rows * n_classes)
-    return {name: (statistics.median(seconds[name]), n_bytes[name]) for name in WRITERS}
+        folders = {name: Path(temporary, name) for name in WRITERS}
+        writers = {name: start(folders[name], n_rows, n_classes) for name, start in WRITERS.items()}
+        times = {name: [] for name in WRITERS}
+        for _ in range(rounds):
+            for name, write_epoch in writers.items():
+                wall, cpu = time.perf_counter(), time.process_time()
+                write_epoch(batches)
+                times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+        for name, folder in folders.items():
+            n_bytes = sum(file.stat().st_size for file in folder.iterdir()) / rounds
+            measured[name] = [*np.median(times[name], axis=0) / n_rows, n_bytes / (n_rows * n_classes)]
+    return measured
 
 
 def writer_rows(n_classes: int) -> Iterator[list[str]]:
     measured = measure_writers(n_classes)
-    (our_seconds, our_bytes), _ = measured.values()
-    for name, (seconds, n_bytes) in measured.items():
-        ratios = f"{seconds / our_seconds:.0f}x", f"{n_bytes / our_bytes:.1f}x"
-        yield [f"{n_classes:,}", name, f"{seconds * 1e6:.2f} us", ratios[0], f"{n_bytes:.2f}", ratios[1]]
+    ours = measured["TrajectoryWriter, float16"]
+    for name, numbers in measured.items():
+        cells = [f"{numbers[0] * 1e6:.2f} us", f"{numbers[1] * 1e6:.2f} us", f"{numbers[2]:.2f}"]
+        ratios = [
+            f" ({number / our:.0f}x)" if numbers is not ours else "" for number, our in zip(numbers, ours, strict=True)
+        ]
+        yield [f"{n_classes:,}", name, *map(str.__add__, cells, ratios)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -254,11 +272,14 @@ def main() -> None:
         f"{', ' + torch.cuda.get_device_name() if on_gpu else ''}; Python {platform.python_version()}, "
         f"torch {torch.__version__} on {torch.get_num_threads()} threads, NumPy {np.__version__}"
     )
-    overhead = Table("training step", "batch", "without", "clock", "processor time", "memory", title="Recording adds")
+    titles = "batch", "step without", "clock", "processor time", "end_epoch", "memory"
+    overhead = Table("training step", *titles, title="Recording adds to a step")
     for task in TASKS + (CUDA_TASKS if on_gpu else []):
-        overhead.add_row(*overhead_row(task, measure_overhead(task)))
+        overhead.add_row(*overhead_row(task))
     console.print(overhead)
-    writers = Table("classes", "writer", "a sample", "", "bytes a value", "", title="Writing an epoch")
+    writers = Table(
+        "classes", "writer", "clock", "processor time", "bytes a value", title="Writing a sample of an epoch"
+    )
     for n_classes in (100, 1000):
         for row in writer_rows(n_classes):
             writers.add_row(*row)

@@ -317,7 +317,9 @@ class TrajectoryWriter:
 
     def _checked_values(self, values: Any, n_rows: int) -> np.ndarray:
         rows = np.asarray(values)
-        bits = rows.dtype.name == "bfloat16" or (rows.dtype == np.uint16 and self._header.dtype == "bfloat16")
+        bits = rows.dtype.kind != "f" and (
+            rows.dtype.name == "bfloat16" or (rows.dtype == np.uint16 and self._header.dtype == "bfloat16")
+        )
         if rows.dtype.kind != "f" and not bits:
             raise TypeError(
                 f"values must be floating point, got dtype {rows.dtype}; uint16 is read as bfloat16 only where "
