@@ -105,14 +105,13 @@ def checkpointed(path: Path) -> int:
 class Case(NamedTuple):
     run: Callable[..., None]
     n_parts: int
-    patience: float  # seconds after which each process is killed, at most
 
 
 CASES = {
-    "writer": Case(write, 1, 0.15),
-    "two writers": Case(write, 2, 0.075),
-    "recorder": Case(train, 1, 0.3),
-    "recorder, two ranks": Case(train, 2, 0.2),
+    "writer": Case(write, 1),
+    "two writers": Case(write, 2),
+    "recorder": Case(train, 1),
+    "recorder, two ranks": Case(train, 2),
 }
 
 
@@ -172,14 +171,18 @@ def kill_until(case: Case, n_launches: int, folder: Path, seed: int) -> Counter[
     """Kill and resume, one store after the other, until so many launches died; returns what was counted."""
     rng = random.Random(seed)
     counts = Counter({"launches": 0})
-    assert launch(case, folder / "once", 0, None)[1] == 0
+    for name in ("once", "again"):  # the first also starts the process that the others are forks of
+        began = time.monotonic()
+        assert launch(case, folder / name, 0, None)[1] == 0
+        patience = (time.monotonic() - began) / case.n_parts / 2  # so that a store takes a few launches
     uninterrupted, expected = contents(folder / "once"), read_all(folder / "once")
     assert expected.shape[1] == N_EPOCHS
+    assert contents(folder / "again") == uninterrupted
     while counts["launches"] < n_launches:
         path, n_reported, n_whole = folder / f"run-{counts['stores']}", 0, 0
         while n_whole < N_EPOCHS:  # the last epoch may be whole and its report cut off
             finish = counts["launches"] >= n_launches
-            kill_after = None if finish else lambda: rng.uniform(0, case.patience)
+            kill_after = None if finish else lambda: rng.uniform(0, patience)
             reported, n_killed = launch(case, path, counts["launches"], kill_after)
             counts["kills"] += n_killed
             counts["launches"] += n_killed > 0
