@@ -1,4 +1,4 @@
-"""What recording costs: share of a training step, and the writer beside a JSON-lines logger, in two tables.
+"""What recording costs: share of a training step, and the writer beside a JSON-lines logger.
 
     pip install datacull==1.0.2
     python benchmarks/recording.py
@@ -8,7 +8,7 @@ pairs, on the clock and of the processor, all threads together. `end_epoch`, whi
 With CUDA, two residual networks are timed as well, in bfloat16 and channels-last, and the memory that recording takes.
 
 Writers: an epoch of float32 probabilities in batches of 128, as `TrajectoryWriter` and as the logger of datacull write
-it, in turn; medians.
+it, in turn; medians. A third table shows what rounding to float16 costs, three ways.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 from tdds import TrajectoryWriter
+from tdds.store.values import to_float16
 from tdds.torch import TrajectoryRecorder
 
 N_STEPS, N_PAIRS = 10, 25
@@ -254,6 +255,27 @@ def writer_rows(n_classes: int) -> Iterator[list[str]]:
         yield [f"{n_classes:,}", name, *cells, f"{numbers[2]:.2f} ({n_bytes:.1f}x)"]
 
 
+CASTS = {
+    "NumPy, astype": lambda probs: probs.numpy().astype(np.float16),
+    "TrajectoryWriter": lambda probs: to_float16(probs.numpy()),
+    "torch, half": Tensor.half,
+}
+
+
+def cast_row(n_classes: int, rounds: int = 9) -> list[str]:
+    """Nanoseconds of the processor for each value that is rounded to float16."""
+    batches, cells = epoch_of(n_classes, N_ROWS // 10), []
+    for cast in CASTS.values():
+        taken = []
+        for _ in range(rounds):
+            began = time.process_time()
+            for _, probs in batches:
+                cast(probs)
+            taken.append(time.process_time() - began)
+        cells.append(f"{statistics.median(taken) / (N_ROWS // 10 * n_classes) * 1e9:.1f} ns")
+    return [f"{n_classes:,}", *cells]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +299,10 @@ def main() -> None:
         for row in writer_rows(n_classes):
             writers.add_row(*row)
     console.print(writers)
+    casts = Table("classes", *CASTS, title="Rounding a float32 probability to float16")
+    for n_classes in (100, 1000):
+        casts.add_row(*cast_row(n_classes))
+    console.print(casts)
 
 
 if __name__ == "__main__":

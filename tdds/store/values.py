@@ -35,8 +35,8 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 def to_float16(values: np.ndarray) -> np.ndarray:
     """Round float32 or float64 to the nearest float16, ties to even, as `astype` does; none may overflow.
 
-    NumPy raises a flag for each value below 6e-5, of which probabilities are full: 30 to 60 ns a value, here 2.5
-    (float32 softmax over 100 and 1,000 classes; `benchmarks/recording.py` shows what is left).
+    NumPy raises a flag for each value below 6e-5, of which probabilities are full, and takes many times as long
+    (`benchmarks/recording.py`).
     """
     unsigned: Any = np.uint32 if values.dtype == np.float32 else np.uint64
     n_bits, bias = (23, 127) if unsigned is np.uint32 else (52, 1023)
