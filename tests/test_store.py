@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -409,6 +408,16 @@ def test_a_rejected_write_records_nothing(name, tmp_path):
     np.testing.assert_array_equal(read_all(tmp_path / "with"), values.astype("f2"))
 
 
+@pytest.mark.parametrize("value", [np.nan, -1e-3, 1.5, np.inf])
+def test_float16_probabilities_are_checked_too(value, tmp_path):
+    good = np.array([[0.0, 1.0], [-0.0, 1.001]], np.float16)
+    with TrajectoryWriter(tmp_path, 2, 2) as writer:
+        with pytest.raises(TrajectoryError, match=r"^Sample 1 at epoch 0 has the value .*, expected probs between 0"):
+            writer.write(None, spoiled(good, (1, 0), value))
+        fill(writer, 1, good[:, None])
+    np.testing.assert_array_equal(read_all(tmp_path)[:, 0], good)
+
+
 def test_an_epoch_that_was_not_ended_is_dropped_aloud(tmp_path):
     values = np.full((40, 5), 0.2)
     writer = TrajectoryWriter(tmp_path, 40, 5)
@@ -742,125 +751,7 @@ def test_a_packed_file_without_chunks_is_judged_all_the_same(tmp_path):
     assert [len(epoch.problems) for epoch in store.verify(tmp_path / "p.h5").epochs] == [1, 1, 1, 1]
 
 
-# ----------------------------------------------------------------------------------------------------- kill and power
-
-CHILD = """
-import os, sys, time
-import numpy as np
-from tdds import TrajectoryWriter
-
-path, part, n_parts, launch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-
-def wait_for(names):  # what the collectives of distributed training do: nobody is an epoch ahead
-    while not all(map(os.path.exists, names)):
-        time.sleep(0.0005)
-
-print("up", flush=True)
-with TrajectoryWriter(path, 2000, 60, part=part, n_parts=n_parts, labels=np.arange(2000) % 60, resume=True) as writer:
-    if n_parts > 1:
-        open(f"{path}.{launch}.{part}", "w").close()
-        wait_for([f"{path}.{launch}.{p}" for p in range(n_parts)])
-    for epoch in range(writer.n_epochs, 30):
-        if n_parts > 1 and epoch:
-            wait_for([f"{path}/epoch-{epoch - 1:05d}.part-{p}-of-{n_parts}.h5" for p in range(n_parts)])
-        values = np.random.default_rng(epoch).random((2000, 60))
-        order = np.random.default_rng([epoch, part]).permutation(np.arange(part, 2000, n_parts))
-        for index in np.array_split(order, 10):
-            writer.write(index, values[index])
-        writer.end_epoch()
-        print(epoch, flush=True)
-"""
-EXPECTED = np.stack([np.random.default_rng(epoch).random((2000, 60)).astype("f2") for epoch in range(30)], axis=1)
-
-
-def launch(path, n_parts, number, kill_after):
-    """Start all parts, kill each at a random instant; returns the epochs that each reported, and how many died."""
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(path), str(part), str(n_parts), str(number)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for part in range(n_parts)
-    ]
-    for child in children:
-        if child.stdout.readline() != "up\n":
-            pytest.fail(child.communicate()[1])
-    for child in random.sample(children, n_parts):
-        if kill_after is not None:
-            time.sleep(kill_after())
-            child.kill()
-    reported = []
-    for child in children:
-        out, err = child.communicate()
-        assert err == ""
-        assert child.returncode in (0, -9)
-        reported.append([int(line) for line in out.split()])
-    return reported, sum(child.returncode == -9 for child in children)
-
-
-def kill_until(n_launches, n_parts, folder, seed):
-    """Kill and resume, one store after the other, until so many launches died; returns what was counted."""
-    rng = random.Random(seed)
-    counts = {"launches": 0, "kills": 0, "mid-epoch": 0, "lost": 0, "unreadable": 0, "wrong": 0, "stores": 0}
-    assert launch(folder / "once", n_parts, 0, None)[1] == 0
-    uninterrupted = contents(folder / "once")
-    np.testing.assert_array_equal(read_all(folder / "once"), EXPECTED)
-    while counts["launches"] < n_launches:
-        path, n_reported, n_whole = folder / f"run-{counts['stores']}", 0, 0
-        while n_whole < 30:  # the last epoch may be whole and its report cut off
-            finish = counts["launches"] >= n_launches
-            kill_after = None if finish else lambda: rng.uniform(0, 0.15 / n_parts)
-            number = counts["launches"]
-            reported, n_killed = launch(path, n_parts, number, kill_after)
-            counts["kills"] += n_killed
-            counts["launches"] += n_killed > 0
-            n_reported = max(n_reported, min(own[-1] + 1 if own else 0 for own in reported))
-            counts["mid-epoch"] += any(path.glob(".epoch-*.tmp"))
-            if not store.is_store(path):
-                counts["lost"] += n_reported
-                continue
-            try:
-                problems = store.verify(path).problems
-                found = read_all(path) if store.list_shards(path) else EXPECTED[:, :0]
-                for part, own in enumerate(reported):  # also what one part alone has reported
-                    name = "epoch-{:05d}.h5" if n_parts == 1 else f"epoch-{{:05d}}.part-{part}-of-{n_parts}.h5"
-                    for epoch in own:
-                        with store.open_shard(path / name.format(epoch)) as shard:
-                            shard.read()
-                counts["unreadable"] += bool(problems)
-                counts["lost"] += max(0, n_reported - found.shape[1])
-                counts["wrong"] += not np.array_equal(found, EXPECTED[:, : found.shape[1]])
-                n_whole = found.shape[1]
-            except (OSError, ValueError):
-                counts["unreadable"] += 1
-                return counts
-        counts["stores"] += 1
-        assert contents(path) == uninterrupted
-        assert not any(path.glob(".*"))
-    return counts
-
-
-def check_counts(counts, n_launches, n_parts):
-    print(f"\n{n_parts} rank(s): {counts}")
-    assert {key: counts[key] for key in ("lost", "unreadable", "wrong")} == {"lost": 0, "unreadable": 0, "wrong": 0}
-    assert counts["launches"] == n_launches
-    assert n_launches <= counts["kills"] <= n_launches * n_parts
-    if n_launches >= 100:  # few are left to chance
-        assert counts["mid-epoch"] > n_launches / 4  # the instants do fall where they could hurt
-
-
-@pytest.mark.parametrize(("n_parts", "n_launches"), [(1, 10), (2, 5)])
-def test_kill(n_parts, n_launches, tmp_path):
-    check_counts(kill_until(n_launches, n_parts, tmp_path, seed=n_parts), n_launches, n_parts)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n_parts", [1, 2])
-def test_kill_200(n_parts, tmp_path):
-    """SIGKILL at 200 random instants; `pytest tests/test_store.py -m slow -k kill -s` prints the counts."""
-    check_counts(kill_until(200, n_parts, tmp_path, seed=10 + n_parts), 200, n_parts)
+# --------------------------------------------------------------------------------------- power cuts; kills: test_kill
 
 
 def test_an_epoch_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path, monkeypatch):
