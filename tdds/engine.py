@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -176,9 +177,7 @@ def compute_scores(
     TrajectoryError, ValueError
         As for `score_trajectory`.
     """
-    epochs = [
-        score.check(trajectory.n_epochs, in_memory=isinstance(trajectory, ArrayTrajectory)) for score in scores.values()
-    ]
+    n_epochs = count_epochs(trajectory, scores)
     for name, score in scores.items():
         if lack := what_lacks(trajectory, score, features):
             raise ValueError(f"{name} {lack}")
@@ -188,7 +187,8 @@ def compute_scores(
         raw |= {name: features for name, score in scores.items() if score.needs_features}
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
-        raw |= _read_scores(trajectory, reading, epochs, memory_limit, n_jobs, verbose)
+        plan = plan_reading(trajectory, n_epochs, memory_limit, n_jobs)
+        raw |= _read_scores(trajectory, reading, plan, verbose)
     return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
 
 
@@ -210,33 +210,44 @@ def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> st
     return ""
 
 
-def _read_scores(
-    trajectory: Trajectory,
-    scores: Mapping[str, Score],
-    epochs: list[int | None],
-    memory_limit: float,
-    n_jobs: int | None,
-    verbose: int,
-) -> dict[str, np.ndarray]:
-    """What each score's `reduce` gives for all samples; `epochs`: how many each of them reads."""
-    # A stream of unknown length is read to its end, one epoch after the other.
-    n_epochs = None if None in epochs else max(epochs)  # type: ignore[type-var]
+def count_epochs(trajectory: Trajectory, scores: Mapping[str, Score]) -> int | None:
+    """How many epochs the scores read, None for all of a stream; raises where the trajectory has too few."""
+    in_memory = isinstance(trajectory, ArrayTrajectory)
+    epochs = [score.check(trajectory.n_epochs, in_memory=in_memory) for score in scores.values()]
+    return None if None in epochs else max(epochs)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a trajectory is read: `n_epochs` of it, blocks of samples x epochs, tasks of so many samples, by workers."""
+
+    n_epochs: int | None
+    block: tuple[int, int]
+    task_samples: int
+    n_workers: int
+
+
+def plan_reading(trajectory: Trajectory, n_epochs: int | None, memory_limit: float, n_jobs: int | None) -> Plan:
     n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
-    rows, width = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
-    step = task_rows(trajectory, n_epochs, share, rows)
+    block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
+    return Plan(n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
+
+
+def _read_scores(
+    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int
+) -> dict[str, np.ndarray]:
+    """What each score's `reduce` gives for all samples."""
     tasks = (
-        delayed(_score_rows)(
-            trajectory.part(start, min(start + step, trajectory.n_samples)), scores, (rows, width), n_epochs
-        )
-        for start in range(0, trajectory.n_samples, step)
+        delayed(score_part)(trajectory.part(start, min(start + plan.task_samples, trajectory.n_samples)), scores, plan)
+        for start in range(0, trajectory.n_samples, plan.task_samples)
     )
     parts: list[dict[str, np.ndarray]] = []
     with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
         # Ray's backend hands over all results at the end, the others one after the other.
         streams = get_active_backend(prefer="threads")[0].supports_return_generator
-        results = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
+        results = Parallel(n_jobs=plan.n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
         for part in results:
             parts.append(part)
             advance(len(next(iter(part.values()))))
@@ -305,22 +316,18 @@ def row_bytes(trajectory: Trajectory) -> int:
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
-def _score_rows(
-    trajectory: Trajectory,
-    scores: Mapping[str, Score],
-    shape: tuple[int, int],
-    n_epochs: int | None,
-) -> dict[str, np.ndarray]:
+def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
-    n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
+    (rows, width), n_epochs = plan.block, plan.n_epochs
+    n_values = rows * width * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
     pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     with trajectory.reader() as read:
-        for low in range(0, trajectory.n_samples, shape[0]):
-            high = min(low + shape[0], trajectory.n_samples)
-            n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, shape[1], n_epochs)
+        for low in range(0, trajectory.n_samples, rows):
+            high = min(low + rows, trajectory.n_samples)
+            n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, width, n_epochs)
             for one, values in columns.items():
                 pieces[one].append(values)
     held = {one: np.concatenate(parts) for one, parts in pieces.items()}

@@ -24,6 +24,7 @@ LAYERS = {
     "samplers": {"validation"},
     "engine": {"sources", "scores", "samplers", "store", "kernels", "validation"},
     "summaries": {"engine", "sources", "scores", "samplers"},
+    "estimate": {"engine", "sources", "scores"},
     "comparison": {"engine", "sources", "scores", "samplers", "validation"},
     "tables": {"validation", "store", "_version"},
     "online": {"engine", "sources", "scores", "store", "kernels", "validation"},

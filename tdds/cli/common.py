@@ -125,6 +125,14 @@ def open_source(
     )
 
 
+def say_cost(cost: Any) -> str:
+    """A `tdds.estimate.Cost` in words."""
+    return (
+        f"Reads {cost.bytes_to_read / 1e9:,.3g} GB, peak memory about {cost.peak_memory / 2**20:,.0f} MiB, "
+        f"about {cost.seconds:,.2g} s."
+    )
+
+
 def typed_command() -> str:
     """What was typed."""
     return shlex.join(["tdds", *sys.argv[1:]])

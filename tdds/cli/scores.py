@@ -28,6 +28,7 @@ from tdds.cli.common import (
     parse_keep,
     parse_list,
     print_json,
+    say_cost,
     typed_command,
 )
 
@@ -66,6 +67,7 @@ def score(
     missing: MissingOption = "error",
     memory_limit: Annotated[float, typer.Option(help="Bound of the buffers, in MiB.")] = 256,
     n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and score nothing.")] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,6 +92,14 @@ def score(
         "random_state": random_state,
     }
     chosen: dict[str, Any] = make_scores(parse_list("method", method, str), **given)
+    if dry_run:
+        from tdds.estimate import estimate_cost
+
+        cost = estimate_cost(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs)
+        if as_json:
+            return print_json(dataclasses.asdict(cost))
+        out.print(say_cost(cost), highlight=False)
+        return None
     scores = compute_scores(
         trajectory,
         chosen,

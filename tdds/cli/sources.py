@@ -23,6 +23,7 @@ from tdds.cli.common import (
     open_source,
     out,
     print_json,
+    say_cost,
 )
 
 
@@ -42,7 +43,8 @@ def info(
         what |= {f"{name} {key}": value for name, p in table.parameters.items() for key, value in p.items()}
         what |= {f"source {key}": value for key, value in table.source.items()}
     else:
-        what = describe(open_source(source, axes, kind, missing, None, None))
+        trajectory = open_source(source, axes, kind, missing, None, None)
+        what = describe(trajectory) | {"scoring": _cost_of_scoring(trajectory)}
     if as_json:
         return print_json(what)
     grid = Table(show_header=False, box=None, pad_edge=False)
@@ -50,6 +52,17 @@ def info(
         grid.add_row(f"[dim]{key}[/dim]", f"{value:,}" if type(value) is int else str(value))
     out.print(grid)
     return None
+
+
+def _cost_of_scoring(trajectory: Any) -> str:
+    """What TDDS would take here, in words, or why it cannot be scored."""
+    from tdds.estimate import estimate_cost
+    from tdds.scores import TDDS
+
+    try:
+        return say_cost(estimate_cost(trajectory, {"tdds": TDDS(K=max(3, min(10, trajectory.n_epochs)))}, n_jobs=-1))
+    except ValueError as error:
+        return str(error)
 
 
 def verify(
