@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -342,3 +343,17 @@ def test_a_grid_of_settings_in_one_file(logs, tmp_path):
     assert run("select", "s.h5", "--method", "tdds:T=8,K=5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)[0] == 0
     status, _, err = run("score", folder, "-o", "t.h5", "--K", "5,ten", cwd=tmp_path)
     assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected integers, with commas between.")
+
+
+def test_what_scoring_takes_is_said_before(logs, tmp_path):
+    folder, _, _ = logs
+    status, out, _ = run("score", folder, "-o", "s.h5", "--K", 5, "--T", 8, "--dry-run", "--json", cwd=tmp_path)
+    assert status == 0
+    cost = json.loads(out)
+    assert cost["bytes_to_read"] == N * 8 * C * 4
+    assert 2**25 < cost["peak_memory"] < 2**30
+    assert 0 < cost["seconds"] < 10
+    assert not (tmp_path / "s.h5").exists()
+    status, out, _ = run("info", folder, cwd=tmp_path)
+    assert status == 0
+    assert re.search(r"scoring +Reads \S+ GB, peak memory about \d+ MiB, about \S+ s\.", out)
