@@ -31,7 +31,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A store, a packed .h5, file.h5::dataset, .npy, .npz, or a directory of {t}_Output.npy and {t}_Index.npy.",
+        help="A store, a packed .h5, file.h5::dataset, .npy, .npz, zarr, a directory of {t}_Output.npy and "
+        "{t}_Index.npy, or the logs of another tool (docs/logs.md).",
         show_default=False,
     ),
 ]

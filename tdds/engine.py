@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
 from tdds.scores import TDDS, Score, Series, make_scores
@@ -25,6 +26,7 @@ MEMORY_LIMIT = 256
 _BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 16  # values that are checked and scored at a time
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
+_TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
 
 
 def score_trajectory(
@@ -216,19 +218,32 @@ def _read_scores(
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     rows, width = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
-    step = max(1, _TASK_BYTES // (rows * (n_epochs or 2) * _row_bytes(trajectory))) * rows
+    step = task_rows(trajectory, n_epochs, share, rows)
     tasks = (
         delayed(_score_rows)(
-            trajectory, scores, start, min(start + step, trajectory.n_samples), (rows, width), n_epochs
+            trajectory.part(start, min(start + step, trajectory.n_samples)), scores, (rows, width), n_epochs
         )
         for start in range(0, trajectory.n_samples, step)
     )
     parts: list[dict[str, np.ndarray]] = []
     with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
-        for part in Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(tasks):
+        # Ray's backend hands over all results at the end, the others one after the other.
+        streams = get_active_backend(prefer="threads")[0].supports_return_generator
+        results = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
+        for part in results:
             parts.append(part)
             advance(len(next(iter(part.values()))))
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}
+
+
+def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
+    """Samples of a task, whole blocks of `rows`, where a worker's share is `share` of them.
+
+    No more than the share, so that every worker has a task; no fewer than what `_TASK_BYTES` hold, nor than one in
+    `_TASKS` of the share, so that a scheduler has few enough.
+    """
+    least = max(_TASK_BYTES // ((n_epochs or 2) * _row_bytes(trajectory)), share // _TASKS)
+    return -(-min(least, share) // rows) * rows if least > rows else rows
 
 
 def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, memory: int) -> tuple[int, int]:
@@ -334,20 +349,18 @@ def _row_bytes(trajectory: Trajectory) -> int:
 def _score_rows(
     trajectory: Trajectory,
     scores: Mapping[str, Score],
-    start: int,
-    stop: int,
     shape: tuple[int, int],
     n_epochs: int | None,
 ) -> dict[str, np.ndarray]:
-    """One task: what each score's `reduce` gives for samples start ... stop - 1."""
+    """One task: what each score's `reduce` gives for the samples of a part."""
     n_values = shape[0] * shape[1] * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
     pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     with trajectory.reader() as read:
-        for low in range(start, stop, shape[0]):
-            high = min(low + shape[0], stop)
+        for low in range(0, trajectory.n_samples, shape[0]):
+            high = min(low + shape[0], trajectory.n_samples)
             n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, shape[1], n_epochs)
             for one, values in columns.items():
                 pieces[one].append(values)
@@ -411,14 +424,15 @@ def _series_columns(
         wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            probs = _as_probs(store.widen(tile, wide), trajectory, start + low, epoch - shared)
+            first = trajectory.first + start + low
+            probs = _as_probs(store.widen(tile, wide), trajectory, first, epoch - shared)
             labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
             for one, piece in pieces.items():
                 piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)
         for one, piece in pieces.items():
             columns[one].append(piece)
         epoch += n_read
-        last = block[:, -1].copy() if epoch != n_epochs else None
+        last = block[:, -1]
     nothing = np.empty((stop - start, 0))
     return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
 

@@ -105,6 +105,24 @@ def write_hdf5(path, values, axes="NTC", attributes=None, beside=None, **storage
     return f"{path}::group/x"
 
 
+def write_zarr(path, values, axes="NTC", attributes=None, beside=None, **storage):
+    """`values`, samples first, as the array ``x`` of a zarr group with `axes`; returns its name."""
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=storage.pop("zarr_format", 3))
+    arranged = values.transpose(["NTC".index(a) for a in axes[: values.ndim]])
+    group.create_array("x", data=arranged, **storage).attrs.update(attributes or {})
+    for name, column in (beside or {}).items():
+        group.create_array(name, data=column.astype(str) if column.dtype.kind == "O" else column)
+    return f"{path}::x"
+
+
+def make_dask(values, **chunks):
+    import dask.array
+
+    return dask.array.from_array(values, **chunks)
+
+
 def write_store(path, values, kind, n_parts=1, dtype=None, **beside):
     """A store written by `n_parts` processes, each its share of the samples of every epoch, shuffled."""
     rng = np.random.default_rng(2)
@@ -152,6 +170,19 @@ SOURCES = {
     "HDF5 chunked TNC": lambda folder, values, kind: (
         write_hdf5(folder / "c.h5", values, "TNC", chunks=(3, 7, 2)[: values.ndim]),
         {"kind": kind, "axes": "TNC"},
+    ),
+    "zarr 3": lambda folder, values, kind: (
+        write_zarr(folder / "3.zarr", values, chunks=(10, 4, 3)[: values.ndim]),
+        {"kind": kind, "axes": "NTC"},
+    ),
+    "zarr 2 TNC": lambda folder, values, kind: (
+        write_zarr(folder / "2.zarr", values, "TNC", zarr_format=2, chunks=(1, 20, 5)[: values.ndim]),
+        {"kind": kind, "axes": "TNC"},
+    ),
+    "dask": lambda folder, values, kind: (make_dask(values, chunks=(13, 4, 3)[: values.ndim]), {"kind": kind}),
+    ".npz samples first": lambda folder, values, kind: (
+        np.savez(folder / "ntc.npz", **{kind: values}) or folder / "ntc.npz",
+        {},
     ),
     "HDF5 TCN": lambda folder, values, kind: (
         write_hdf5(folder / "d.h5", values, "TCN"),

@@ -281,7 +281,7 @@ def test_another_store_is_refused(changed, text, tmp_path):
     ("changed", "error", "text"),
     [
         ({"kind": "scores"}, ValueError, "kind='scores' is not known"),
-        ({"dtype": "int8"}, ValueError, "dtype must be one of float16, float32, float64, bfloat16, got 'int8'"),
+        ({"dtype": "int8"}, ValueError, "dtype must be one of float16, float32, float64, bfloat16, log8, got 'int8'"),
         ({"n_samples": 0}, ValueError, "n_samples=0 is too small; expected n_samples >= 1."),
         ({"n_classes": 2.0}, TypeError, "n_classes must be an integer, got 2.0 of type float."),
         ({"kind": "losses"}, ValueError, "n_classes=5 with kind='losses', one number a sample; pass n_classes=None."),

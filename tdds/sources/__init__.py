@@ -15,21 +15,30 @@ from typing import Any
 import h5py
 
 from tdds import store
-from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, attribute_text, dataset_names
-from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory
+from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, ZarrTrajectory, dataset_names
+from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory, read_npz
 from tdds.sources.base import Read, Trajectory, as_array, decode
+from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
+from tdds.sources.pickles import CCSLogs
+from tdds.sources.spooled import SpooledTrajectory
 from tdds.sources.stream import EpochStream
-from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels
+from tdds.validation import KINDS, TrajectoryError, check_choice
 
 __all__ = [
     "ArrayTrajectory",
     "ArrivalTrajectory",
+    "CartographyLogs",
+    "CCSLogs",
+    "DatacullLogs",
+    "DynUncLogs",
     "EpochStream",
     "HDF5Trajectory",
     "NpyDirectory",
     "NpyFile",
     "NpzTrajectory",
+    "SpooledTrajectory",
     "StoreTrajectory",
+    "ZarrTrajectory",
     "Read",
     "Trajectory",
     "as_array",
@@ -54,15 +63,19 @@ def open_trajectory(
     source : array, path, iterable of epochs or Trajectory
         - An array of shape (n_samples, n_epochs, n_classes), or (n_samples, n_epochs) of losses: NumPy, memmap, CPU
           tensor, h5py, zarr or dask.
-        - The path of a store, a packed store, an ``.npy`` or ``.npz`` file, or of a directory of ``{t}_Output.npy`` and
-          ``{t}_Index.npy``; ``"file.h5::dataset"`` for any dataset of an HDF5 file.
+        - The path of a store, a packed store, an ``.npy`` or ``.npz`` file, a zarr directory, or of a directory of
+          ``{t}_Output.npy`` and ``{t}_Index.npy``; ``"file.h5::name"`` or ``"run.zarr::name"`` for any array in one.
+        - The logs of other tools (docs/logs.md): dataset cartography's and datacull's JSON lines, Dyn-Unc's text,
+          coverage-centric selection's pickles.
         - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes).
     axes : {"NTC", "TNC", "NT", "TN"}, optional
-        What the axes of an array are; left out, samples come first. A foreign HDF5 dataset must say.
+        What the axes of an array are; left out, samples come first. A foreign HDF5 or zarr array must say, and logs
+        of a form that has its own order must not.
     kind : {"probs", "logits", "log_probs"}, optional
         What the values are; left out, what the file says, logits for a directory of ``.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
-        What to do where logs in arrival order lack a sample at an epoch: raise, or repeat the epoch before.
+        What to do where logs in arrival order lack a sample at an epoch: raise, or repeat the epoch before. An array
+        lacks none.
     labels : (n_samples,) integers, optional
     ids : (n_samples,) names, optional
 
@@ -78,6 +91,8 @@ def open_trajectory(
         There is nothing at that path.
     TypeError
         The source is none of the above.
+    ValueError
+        `axes`, `kind` or `missing` is not known, or does not fit the source.
 
     Examples
     --------
@@ -99,14 +114,13 @@ def open_trajectory(
     elif isinstance(source, Iterator) or _is_list_of_epochs(source):
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
-        said = {name: attribute_text(source, name) for name in ("axes", "kind")}
-        trajectory = ArrayTrajectory(source, axes=axes or said["axes"], kind=kind or said["kind"], name=source.name)
+        said = {name: given or store.said(source, name) for name, given in (("axes", axes), ("kind", kind))}
+        trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
-    if labels is not None:
-        trajectory.labels = check_labels(labels, trajectory.n_samples, trajectory.n_classes, trajectory.n_epochs)
-    if ids is not None:
-        trajectory.ids = check_ids(ids, trajectory.n_samples)
+    if axes is not None and (isinstance(source, Trajectory) or not isinstance(trajectory, ArrayTrajectory)):
+        raise ValueError(f"axes={axes!r}, but {trajectory!r} has an order of its own; leave axes out.")
+    trajectory.name_samples(labels, ids)
     return trajectory
 
 
@@ -119,30 +133,61 @@ def _is_list_of_epochs(source: Any) -> bool:
 
 
 def _open_path(source: str, axes: str | None, kind: str | None, missing: str) -> Trajectory:
-    place, _, dataset = source.partition("::")
+    place, _, name = source.partition("::")
     path = Path(place)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory.")
-    if dataset:
-        return HDF5Trajectory(path, dataset, axes=axes, kind=kind)
     if path.is_dir():
-        if store.is_store(path):
-            return StoreTrajectory(path, kind=kind, missing=missing)
-        if any(path.glob("*_Output.npy")) or any(path.glob("*_Loss.npy")):
-            return NpyDirectory(path, kind=kind, missing=missing)
-        if splits := store.list_splits(path):
-            raise TrajectoryError(f"{path}: holds the splits {', '.join(splits)}; say which, as {path / splits[0]}.")
-        raise TrajectoryError(
-            f"{path}: expected a store (store.h5, epoch-*.h5), or {{t}}_Output.npy and {{t}}_Index.npy; found neither."
-        )
+        return _open_directory(path, name, axes, kind, missing)
+    if name:
+        return HDF5Trajectory(path, name, axes=axes, kind=kind)
     if path.suffix == ".npy":
         return NpyFile(path, axes=axes, kind=kind)
     if path.suffix == ".npz":
-        return NpzTrajectory(path, kind=kind, missing=missing)
+        held, arrays = read_npz(path)
+        if "index" in arrays:
+            return NpzTrajectory(path, kind=kind, missing=missing)
+        trajectory = ArrayTrajectory(arrays[held], axes=axes, kind=kind or held, name=source)
+        trajectory.name_samples(arrays.get("labels"), arrays.get("ids"))
+        return trajectory
+    if path.suffix in (".pickle", ".pkl"):
+        return CCSLogs(path, kind=kind, missing=missing)
     with store.opened(path) as file:
         names = dataset_names(file)
     if "values" in names:
         return HDF5Trajectory(path, "values", axes=axes, kind=kind)
     raise TrajectoryError(
         f"{path}: is no packed store; say which dataset, as {path}::NAME. It holds {', '.join(names) or 'none'}."
+    )
+
+
+#: Logs of other tools: the folder that the tool makes in its output folder, what its files are called, their reader.
+_FOREIGN: list[tuple[str, str, Any]] = [
+    ("training_dynamics", "dynamics_epoch_*.jsonl", CartographyLogs),
+    ("", "epoch[0-9]*.jsonl", DatacullLogs),
+    ("pred_prob_history", "prob_*.txt", DynUncLogs),
+    ("training-dynamics", "td-*-epoch-*.pickle", CCSLogs),
+]
+
+
+def _open_directory(path: Path, name: str, axes: str | None, kind: str | None, missing: str) -> Trajectory:
+    if any((path / held).exists() for held in ("zarr.json", ".zarray", ".zgroup")):
+        return ZarrTrajectory(path, name, axes=axes, kind=kind)
+    if store.is_store(path):
+        return StoreTrajectory(path, kind=kind, missing=missing)
+    if any(path.glob("*_Output.npy")) or any(path.glob("*_Loss.npy")):
+        return NpyDirectory(path, kind=kind, missing=missing)
+    for folder, files, logs in _FOREIGN:
+        for place in (path, path / folder):
+            if any(place.glob(files)):
+                return logs(place, kind=kind, missing=missing)
+    if len(pickles := list(path.glob("td-*.pickle"))) == 1:
+        return CCSLogs(pickles[0], kind=kind, missing=missing)
+    if splits := store.list_splits(path):
+        raise TrajectoryError(f"{path}: holds the splits {', '.join(splits)}; say which, as {path / splits[0]}.")
+    found = sorted(held.name for held in path.iterdir())
+    raise TrajectoryError(
+        f"{path}: expected a store (store.h5), {{t}}_Output.npy and {{t}}_Index.npy, zarr, or one of "
+        f"{', '.join(files for _, files, _ in _FOREIGN)}, td-*.pickle; found {', '.join(found[:5]) or 'nothing'}"
+        f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}."
     )

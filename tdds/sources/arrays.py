@@ -1,5 +1,6 @@
-"""Arrays, samples or epochs first: in memory, in a ``.npy`` file, in an HDF5 file."""
+"""Arrays, samples or epochs first: in memory, in a ``.npy`` file, in an HDF5 file, in zarr, in dask."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from tdds import store
 from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_axes, resolve_kind
-from tdds.validation import TrajectoryError, check_ids, check_labels, file_errors
+from tdds.validation import TrajectoryError, file_errors
 
 
 class ArrayTrajectory(Trajectory):
@@ -47,7 +48,22 @@ class ArrayTrajectory(Trajectory):
         self.name = name
         self._values = values
         self._axes = axes
+        sizes = getattr(values, "chunksize", None) or getattr(values, "chunks", None)  # dask's; zarr's and h5py's
+        chunk = dict(zip(axes, sizes or (1,) * len(axes), strict=True))
+        self._chunk = chunk["N"], chunk["T"]
         check_not_empty(self)
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        return self._chunk
+
+    def carried(self, start: int, stop: int) -> tuple[Trajectory, int]:
+        bare: Any = super().carried(start, stop)[0]
+        values: Any = getattr(self, "_values", None)
+        if not isinstance(values, np.ndarray) and not is_dask(values):
+            return bare, start
+        bare._values = values[tuple(slice(start, stop) if axis == "N" else slice(None) for axis in self._axes)]
+        return bare, 0
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
@@ -55,7 +71,8 @@ class ArrayTrajectory(Trajectory):
 
     def _read(self, values: Any, start: int, stop: int, epoch: int, out: np.ndarray) -> None:
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
-        block = np.asarray(values[tuple(span[axis] for axis in self._axes)])
+        block = values[tuple(span[axis] for axis in self._axes)]
+        block = compute(block) if is_dask(block) else np.asarray(block)
         out[...] = decode(block, self.dtype, out.dtype).transpose(
             [self._axes.index(axis) for axis in "NTC"[: block.ndim]]
         )
@@ -94,7 +111,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 )
             values = file[dataset]
             store.check_local(values, path)
-            axes = axes or attribute_text(values, "axes")
+            axes = axes or store.said(values, "axes")
             if axes is None:
                 raise TrajectoryError(
                     f"{path}::{dataset} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'."
@@ -102,55 +119,109 @@ class HDF5Trajectory(ArrayTrajectory):
             super().__init__(
                 values,
                 axes=axes,
-                kind=kind or attribute_text(values, "kind"),
+                kind=kind or store.said(values, "kind"),
                 dtype=coded_dtype(values),
                 name=f"{path}::{dataset}",
             )
-            self._chunk = dict(zip(self._axes, values.chunks or (1,) * values.ndim, strict=True))
-            beside = file[dataset].parent
-            for name in {"labels", "ids"} & set(beside):
-                store.check_local(beside[name], path)
-            if "labels" in beside:
-                self.labels = check_labels(beside["labels"][...], self.n_samples, self.n_classes)
-            if "ids" in beside:
-                self.ids = check_ids(store.read_ids(beside["ids"]), self.n_samples)
+            if self._axes[0] == "T":
+                self._chunk = self.n_samples, 1
+            beside = {name: held for name, held in file[dataset].parent.items() if name in ("labels", "ids")}
+            for held in beside.values():
+                store.check_local(held, path)
+            self.name_samples(
+                beside["labels"][...] if "labels" in beside else None,
+                store.read_ids(beside["ids"]) if "ids" in beside else None,
+            )
         del self._values
         self.path = path
         self.dataset = dataset
-
-    @property
-    def chunk(self) -> tuple[int, int]:
-        if self._axes[0] == "T":
-            return self.n_samples, 1
-        return self._chunk["N"], self._chunk["T"]
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
         with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
             samples_first = self._axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
-            whole_rows = store.holds_whole_rows(values)
+            direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
 
             def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
                 if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
                     self._read(values, start, stop, epoch, out)
-                elif out.shape[1] == self.n_epochs and whole_rows:
-                    store.read_rows_directly(values, raw, start, out)
+                elif out.shape[1] == self.n_epochs and direct:
+                    direct.read(start, out)
                 else:
                     values.read_direct(out, np.s_[start:stop, epoch : epoch + out.shape[1]])
 
             yield read
 
 
-def attribute_text(values: h5py.Dataset, name: str) -> str | None:
-    """An attribute that is text, which HDF5 may hold as bytes of fixed length."""
-    held = values.attrs.get(name)
-    return held.decode() if isinstance(held, bytes) else held
+class ZarrTrajectory(ArrayTrajectory):
+    """One array of a zarr directory, format 2 or 3; `labels` and `ids` beside it in its group come along.
+
+    Parameters
+    ----------
+    path : path
+        The array, or the group that it is in.
+    name : str, default ""
+        Name inside the group.
+    axes, kind
+        As for `ArrayTrajectory`; what the array's attributes `axes` and `kind` say where left out.
+    """
+
+    def __init__(self, path: Path, name: str = "", *, axes: str | None = None, kind: str | None = None) -> None:
+        self.path, self._inside = path, name
+        where = f"{path}::{name}" if name else str(path)
+        values = self._open()
+        if axes is None and "axes" not in values.attrs:
+            raise TrajectoryError(f"{where} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'.")
+        axes, kind = (given or values.attrs.get(key) for key, given in (("axes", axes), ("kind", kind)))
+        super().__init__(values, axes=axes, kind=kind, name=where)
+        del self._values
+        if name:
+            group, folder = _open_zarr(path), Path(name).parent
+            beside = {what: group[str(folder / what)][...] for what in ("labels", "ids") if str(folder / what) in group}
+            self.name_samples(**beside)
+
+    def _open(self) -> Any:
+        node = _open_zarr(self.path)
+        if hasattr(node, "members") and self._inside in node:
+            node = node[self._inside]
+        if hasattr(node, "members"):
+            names = [key for key, held in node.members(max_depth=None) if not hasattr(held, "members")]
+            raise TrajectoryError(
+                f"{self.path}: say which array, as {self.path}::NAME. It holds {', '.join(names) or 'none'}."
+            )
+        return node
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        with file_errors(self.path):
+            values = self._open()
+            yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
+
+
+def _open_zarr(path: Path) -> Any:
+    try:
+        import zarr
+    except ImportError:
+        raise ImportError(f"{path} is a zarr directory; pip install 'tdds-coreset[zarr]' to read it.") from None
+    with file_errors(path):
+        return zarr.open(str(path), mode="r")
+
+
+def is_dask(values: Any) -> bool:
+    return hasattr(values, "__dask_graph__")
+
+
+def compute(block: Any) -> np.ndarray:
+    """A lazy block, made in the thread that scores it; what lies on the workers of a cluster comes from there."""
+    distributed = sys.modules.get("distributed")
+    persisted = distributed is not None and distributed.futures_of(block)
+    return np.asarray(block.compute() if persisted else block.compute(scheduler="synchronous"))
 
 
 def coded_dtype(values: h5py.Dataset) -> str | None:
     """The name of the dtype that integers in a file stand for, as its attribute `dtype` says."""
-    name = attribute_text(values, "dtype")
+    name = store.said(values, "dtype")
     return name if name in ("bfloat16", "log8") and values.dtype == store.STORED[name] else None
 
 

@@ -19,13 +19,11 @@ from tdds.validation import (
     KINDS,
     TrajectoryError,
     check_choice,
-    check_ids,
-    check_labels,
     file_errors,
     missing_sample,
 )
 
-_GAP_BYTES = 1 << 14  # rows of a file that lie closer than this are read together
+_GAP_BYTES = 1 << 16  # rows of a file that lie closer than this are read together
 _RUN_BYTES = 1 << 22  # and at most so many bytes at once
 
 
@@ -116,13 +114,11 @@ class NpyDirectory(ArrivalTrajectory):
         check_choice("kind", self.kind, KINDS)
         self._what = "Loss" if self.kind == "losses" else "Output"
         pattern = re.compile(rf"(\d+)_{self._what}\.npy")
-        epochs = sorted(int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name)))
-        self.n_epochs = len(epochs)
-        for epoch, found in enumerate(epochs):
-            if epoch != found:
-                raise TrajectoryError(
-                    f"{path}: epoch {epoch} is missing: no {epoch}_{self._what}.npy, but {found}_{self._what}.npy."
-                )
+        self.n_epochs = 1 + max(int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name)))
+        self._measure()
+
+    def _measure(self) -> None:
+        """Take the sizes from epoch 0."""
         # Where the values begin is kept, no map: a map held open counts as memory and cannot be pickled.
         self._layouts: dict[int, tuple[int, int, tuple[int, ...], np.dtype]] = {}
         _, _, self._row_shape, self._row_dtype = self._layout(0)
@@ -138,6 +134,8 @@ class NpyDirectory(ArrivalTrajectory):
         """Where the values of `epoch` begin in its file, their number of rows, the shape and type of a row."""
         if epoch in self._layouts:
             return self._layouts[epoch]
+        if not self._file(epoch).exists():
+            raise TrajectoryError(f"{self.name}: epoch {epoch} is missing: no {self._file(epoch).name}.")
         values = map_npy(self._file(epoch))
         n_axes = 1 if self.kind == "losses" else 2
         if values.ndim != n_axes or not values.flags.c_contiguous:
@@ -158,7 +156,7 @@ class NpyDirectory(ArrivalTrajectory):
         path = self.path / f"{epoch}_Index.npy"
         if not path.exists():
             raise TrajectoryError(f"{path}: missing; it must hold the sample of each row of {self._file(epoch).name}.")
-        return _check_index(np.array(map_npy(path)), self._layout(epoch)[1], path)
+        return check_index(np.array(map_npy(path)), self._layout(epoch)[1], path)
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         with file_errors(self._file(epoch)), open(self._file(epoch), "rb", buffering=0) as file:
@@ -182,36 +180,24 @@ class NpzTrajectory(ArrivalTrajectory):
 
     def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
         super().__init__(missing=missing)
-        if not zipfile.is_zipfile(path):
-            raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
-        with file_errors(path), np.load(path, allow_pickle=False) as file:
-            held = [name for name in KINDS[:3] if name in file]
-            if len(held) != 1 or "index" not in file:
-                raise TrajectoryError(
-                    f"{path}: expected 'index' and one of {', '.join(KINDS[:3])}; "
-                    f"it holds {', '.join(file.files) or 'nothing'}."
-                )
-            self._values, self._index = file[held[0]], file["index"]
-            labels, ids = (file.get(name) for name in ("labels", "ids"))
+        held, arrays = read_npz(path)
+        self._values, self._index = arrays[held], arrays["index"]
         if self._values.ndim != 3 or self._values.shape[:2] != self._index.shape:
             raise TrajectoryError(
-                f"{path}: {held[0]} have shape {self._values.shape} and index {self._index.shape}; "
+                f"{path}: {held} have shape {self._values.shape} and index {self._index.shape}; "
                 "expected (n_epochs, n_rows, n_classes) and (n_epochs, n_rows)."
             )
         self.path = path
         self.name = str(path)
-        self.kind = resolve_kind(kind, "NTC", default=held[0])
+        self.kind = resolve_kind(kind, "NTC", default=held)
         self.n_epochs, self._n_rows, self.n_classes = self._values.shape
         self.dtype = float_name(self._values.dtype)
         self.n_samples = _count_samples(self.index(0)) if self.n_epochs else 0
         check_not_empty(self)
-        if labels is not None:
-            self.labels = check_labels(labels, self.n_samples, self.n_classes)
-        if ids is not None:
-            self.ids = check_ids(ids, self.n_samples)
+        self.name_samples(arrays.get("labels"), arrays.get("ids"))
 
     def index(self, epoch: int) -> np.ndarray:
-        return _check_index(self._index[epoch], self._n_rows, f"{self.path}, epoch {epoch}")
+        return check_index(self._index[epoch], self._n_rows, f"{self.path}, epoch {epoch}")
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield slice(None), self._values[epoch, rows]
@@ -242,18 +228,38 @@ class StoreTrajectory(ArrivalTrajectory):
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
-            with store.opened(path) as file:
+            with store.opened(path) as file, open(path, "rb", buffering=0) as raw:
                 values = file["values"]
+                direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
                 end = int(np.searchsorted(rows, first + len(values)))
                 own = rows[begin:end] - first
-                for stretch, low, high in _stretches(own, values[:1].nbytes):
-                    picked = _pick(values[low : high + 1], own[stretch] - low)
-                    yield slice(begin + stretch.start, begin + stretch.stop), picked
+                row, dtype = values.shape[1:], values.dtype
+                for stretch, low, high in _stretches(own, dtype.itemsize * (self.n_classes or 1)):
+                    read: np.ndarray = np.empty((high + 1 - low, *row), dtype)
+                    if direct:
+                        direct.read(low, read)
+                    else:
+                        values.read_direct(read, np.s_[low : high + 1])
+                    yield slice(begin + stretch.start, begin + stretch.stop), _pick(read, own[stretch] - low)
                 first += len(values)
             begin = end
 
 
-def _check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:
+def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """The arrays of an ``.npz`` file, and the name of the one that holds the values."""
+    if not zipfile.is_zipfile(path):
+        raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
+    with file_errors(path), np.load(path, allow_pickle=False) as file:
+        held = [name for name in KINDS if name in file]
+        if len(held) != 1:
+            raise TrajectoryError(
+                f"{path}: expected one of {', '.join(KINDS)}, with 'index' where rows lie in arrival order; "
+                f"it holds {', '.join(file.files) or 'nothing'}."
+            )
+        return held[0], {name: file[name] for name in ("index", "labels", "ids", *held) if name in file}
+
+
+def check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:
     if index.dtype.kind not in "iu" or index.shape != (n_rows,):
         raise TrajectoryError(
             f"{where}: index of {index.dtype} and shape {index.shape}; expected one integer for each of {n_rows} rows."

@@ -1,19 +1,16 @@
 """What every source is: a trajectory, and how stored values become floats."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
 from tdds import store
-from tdds.validation import (
-    KINDS,
-    TrajectoryError,
-    check_choice,
-)
+from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, check_labels
 
 #: ``read(start, stop, epoch, out)`` fills `out`, (stop - start, E, n_classes), or (stop - start, E) for losses, with
 #: epochs epoch ... epoch + E - 1 of samples start ... stop - 1. `out` is of the trajectory's `buffer_dtype`, or of any
@@ -41,6 +38,8 @@ class Trajectory(ABC):
         Path, or what the values came in.
     chunk : (int, int)
         Samples and epochs that are cheapest to read together.
+    first : int
+        The number of the first sample in the trajectory that this is a part of, else 0.
     """
 
     n_samples: int
@@ -51,6 +50,7 @@ class Trajectory(ABC):
     name: str
     labels: np.ndarray | None = None
     ids: np.ndarray | None = None
+    first: int = 0
 
     @property
     def chunk(self) -> tuple[int, int]:
@@ -68,6 +68,23 @@ class Trajectory(ABC):
     @abstractmethod
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
+
+    def name_samples(self, labels: Any = None, ids: Any = None) -> None:
+        """Take `labels` and `ids`, each where it is given, one a sample."""
+        if labels is not None:
+            self.labels = check_labels(labels, self.n_samples, self.n_classes, self.n_epochs)
+        if ids is not None:
+            self.ids = check_ids(ids, self.n_samples)
+
+    def part(self, start: int, stop: int) -> "Trajectory":
+        """Samples `start` ... `stop` - 1 as a trajectory: pickled, it takes no more than they need."""
+        return _Part(self, start, stop)
+
+    def carried(self, start: int, stop: int) -> tuple["Trajectory", int]:
+        """What a pickled `part` takes along, and where `start` is in it; here all but labels and ids."""
+        bare = copy.copy(self)
+        bare.labels = bare.ids = None
+        return bare, start
 
     def fingerprint(self, n_epochs: int | None = None) -> str:
         """Short hash of the shape, the kind and the first `n_epochs` of eight samples, spread over the data."""
@@ -88,6 +105,32 @@ class Trajectory(ABC):
             f"<{type(self).__name__} {self.name}: {self.n_samples} samples x {epochs} epochs{classes}, "
             f"{self.dtype} {self.kind}{named}>"
         )
+
+
+class _Part(Trajectory):
+    def __init__(self, whole: Trajectory, start: int, stop: int) -> None:
+        self.n_samples, self.n_epochs, self.n_classes = stop - start, whole.n_epochs, whole.n_classes
+        self.kind, self.dtype, self.name = whole.kind, whole.dtype, whole.name
+        self.labels = None if whole.labels is None else whole.labels[start:stop]
+        self.first = start
+        self._held, self._offset = whole, start
+
+    def __getstate__(self) -> dict[str, Any]:
+        held, offset = self._held.carried(self._offset, self._offset + self.n_samples)
+        return self.__dict__ | {"_held": held, "_offset": offset}
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        return self._held.chunk
+
+    def holds(self, epoch: int) -> bool:
+        return self._held.holds(epoch)
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        offset = self._offset
+        with self._held.reader() as read:
+            yield lambda start, stop, epoch, out: read(offset + start, offset + stop, epoch, out)
 
 
 def as_array(values: Any) -> Any:

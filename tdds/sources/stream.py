@@ -45,6 +45,9 @@ class EpochStream(Trajectory):
             self._next, self._pulled = as_array(values), epoch + 1
         return self._pulled == epoch + 1
 
+    def part(self, start: int, stop: int) -> Trajectory:
+        return self
+
     @contextmanager
     def reader(self) -> Iterator[Read]:
         if self._pulled > 1:

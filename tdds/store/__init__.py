@@ -4,12 +4,13 @@ from tdds.store.hdf5 import (
     FORMAT,
     FORMAT_VERSION,
     PACKED_FORMAT,
+    DirectRows,
     check_local,
     holds_whole_rows,
     open_file,
     opened,
     read_ids,
-    read_rows_directly,
+    said,
 )
 from tdds.store.packed import pack
 from tdds.store.reader import (
@@ -41,8 +42,9 @@ __all__ = [
     "opened",
     "check_local",
     "read_ids",
+    "said",
     "holds_whole_rows",
-    "read_rows_directly",
+    "DirectRows",
     "pack",
     "verify",
     "VerifyReport",

@@ -177,6 +177,11 @@ def attribute(node: Any, name: str, expected: type) -> Any:
     return value
 
 
+def said(node: Any, name: str) -> str | None:
+    """An attribute that is text, None where it is not there."""
+    return attribute(node, name, str) if name in node.attrs else None
+
+
 def write_attributes(node: Any, **values: Any) -> None:
     """Write attributes, text of fixed length.
 
@@ -234,23 +239,36 @@ def holds_whole_rows(dataset: h5py.Dataset) -> bool:
     return dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
 
 
-def read_rows_directly(dataset: h5py.Dataset, raw: BinaryIO, start: int, out: np.ndarray) -> None:
-    """Fill `out` with the rows from `start` on, from the file's bytes: past HDF5's lock, and its copy.
+class DirectRows:
+    """The rows of a dataset that `holds_whole_rows`, from the file's bytes: past HDF5's lock, and its copy."""
 
-    Raises
-    ------
-    TrajectoryError
-        The file ends before the last row.
-    """
-    stop, row_bytes = start + len(out), out[:1].nbytes
-    chunk_rows = dataset.chunks[0] if dataset.chunks else len(dataset)
-    for first in range(start - start % chunk_rows, stop, chunk_rows):
-        low, high = max(start, first), min(stop, first + chunk_rows)
-        corner = (first,) + (0,) * (dataset.ndim - 1)
-        offset = dataset.id.get_chunk_info_by_coord(corner).byte_offset if dataset.chunks else dataset.id.get_offset()
-        rows = out[low - start : high - start].reshape(-1).view(np.uint8)
-        if os.preadv(raw.fileno(), [rows], offset + (low - first) * row_bytes) != len(rows):
-            raise TrajectoryError(f"{raw.name}: ends before row {high - 1}; it was cut after it was opened.")
+    def __init__(self, dataset: h5py.Dataset, raw: BinaryIO):
+        self._dataset, self._file = dataset.id, raw
+        self._is_chunked = dataset.chunks is not None
+        self._chunk_rows = dataset.chunks[0] if dataset.chunks else len(dataset)
+        self._row_bytes = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
+        self._corner = (0,) * (dataset.ndim - 1)
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fill `out`, C-contiguous and of the dataset's dtype, with the rows from `start` on.
+
+        Raises
+        ------
+        TrajectoryError
+            The file ends before the last row.
+        """
+        wanted, stop = out.reshape(-1).view(np.uint8), start + len(out)
+        for first in range(start - start % self._chunk_rows, stop, self._chunk_rows):
+            low, high = max(start, first), min(stop, first + self._chunk_rows)
+            rows = wanted[(low - start) * self._row_bytes : (high - start) * self._row_bytes]
+            offset = self._offset(first) + (low - first) * self._row_bytes
+            if os.preadv(self._file.fileno(), [rows], offset) != len(rows):
+                raise TrajectoryError(f"{self._file.name}: ends before row {high - 1}; it was cut after it was opened.")
+
+    def _offset(self, first: int) -> int:
+        if self._is_chunked:
+            return self._dataset.get_chunk_info_by_coord((first, *self._corner)).byte_offset
+        return self._dataset.get_offset()
 
 
 def read_names(file: h5py.File, name: str) -> np.ndarray:

@@ -78,9 +78,9 @@ def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int
     if values.dtype == np.uint8 and dtype == "log8":
         sums = widen(values).sum(axis=-1)
         if not (abs(sums - 1) < 0.01).all():
-            at = (int(np.argmax(abs(sums - 1))),)
+            row = int(np.argmax(abs(sums - 1)))
             raise TrajectoryError(
-                f"{place(at)} has codes of sum {sums[at]:.4g}, expected log8 of probabilities, which sum to 1; "
+                f"{place((row,))} has codes of sum {sums[row]:.4g}, expected log8 of probabilities, which sum to 1; "
                 "nothing of this call was recorded. Did the training diverge?"
             )
         return values

@@ -1,0 +1,147 @@
+"""Logs that can only be read from front to back, such as text: parsed once, into temporary files."""
+
+import math
+import re
+import shutil
+import tempfile
+import threading
+import weakref
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tdds.sources.arrival import NpyDirectory, check_index
+from tdds.validation import TrajectoryError, check_labels
+
+#: Some rows: their epoch, what names the sample of each, their values, their labels where these are logged.
+Rows = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
+
+
+class SpooledTrajectory(NpyDirectory):
+    """A log that is parsed once, each epoch when it is first needed, into a temporary directory of ``.npy``.
+
+    Memory stays flat; the temporary files, as large as the values, go when the object goes. A pickled copy parses
+    anew: before scoring on a cluster, convert.
+
+    Subclasses set `name`, `kind` and `n_epochs`, then call `_measure`.
+    """
+
+    def __init__(self, *, missing: str = "error") -> None:
+        super(NpyDirectory, self).__init__(missing=missing)
+        self._spool = _Spool()
+        self.path = self._spool.path
+        self._what = "Output"
+        self._row: tuple[tuple[int, ...], np.dtype] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.path = self._spool.path
+
+    @abstractmethod
+    def parse(self, epoch: int) -> Iterator[Rows]:
+        """Yield the rows of `epoch`, batch by batch; those of all epochs where one file holds them all."""
+
+    def locate(self, names: np.ndarray, epoch: int) -> np.ndarray:
+        """The sample that each of `names` means; here they are the samples' numbers."""
+        return names
+
+    def index(self, epoch: int) -> np.ndarray:
+        self._fill(epoch)
+        return super().index(epoch)
+
+    def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
+        self._fill(epoch)
+        return super()._layout(epoch)
+
+    def _fill(self, epoch: int) -> None:
+        with self._spool.lock:
+            if not self._file(epoch).exists():
+                for t, batches in groupby(self.parse(epoch), key=itemgetter(0)):
+                    self._write(t, batches)
+
+    def _write(self, epoch: int, batches: Iterable[Rows]) -> None:
+        where = f"{self.name}, epoch {epoch}"
+        names: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        unfinished = self._file(epoch).with_suffix(".part")
+        with open(unfinished, "wb") as file:
+            for _, batch, values, batch_labels in batches:
+                row = values.shape[1:], values.dtype
+                self._row = self._row or row
+                if row != self._row:
+                    shape, dtype = self._row
+                    raise TrajectoryError(
+                        f"{where}: rows of shape {row[0]} and type {row[1]}; expected {shape} and {dtype} as before."
+                    )
+                if not names:
+                    _write_header(file, 0, *row)
+                file.write(np.ascontiguousarray(values))
+                names.append(batch)
+                labels += [] if batch_labels is None else [batch_labels]
+            if not names:
+                raise TrajectoryError(f"{where}: is empty.")
+            n_rows = sum(map(len, names))
+            file.seek(0)
+            _write_header(file, n_rows, *row)
+        index = check_index(self.locate(np.concatenate(names), epoch), n_rows, where)
+        if epoch == 0 and labels:
+            one_a_row = np.concatenate(labels)
+            by_sample = np.zeros(index.max() + 1, dtype=one_a_row.dtype)
+            by_sample[index] = one_a_row
+            self.labels = check_labels(by_sample, len(by_sample), *row[0])
+        np.save(self.path / f"{epoch}_Index.npy", index)
+        unfinished.rename(self._file(epoch))
+
+
+class _Spool:
+    """A temporary folder that goes with the last object that holds it; a pickled copy is another one, empty."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="tdds-"))
+        self.lock = threading.Lock()
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def __reduce__(self) -> Any:
+        return _Spool, ()
+
+
+class NumberedFiles:
+    """The files of a folder whose names `pattern` numbers, an epoch each, at equal distances."""
+
+    def __init__(self, folder: Path, pattern: str) -> None:
+        self.folder = folder
+        found = {int(m[1]): file.name for file in folder.iterdir() if (m := re.fullmatch(pattern, file.name))}
+        if not found:
+            raise TrajectoryError(f"{folder}: holds no file of the pattern {pattern}.")
+        self._first, last = min(found), max(found)
+        self._step = math.gcd(*(number - self._first for number in found)) or 1
+        self._example = found[self._first]
+        self._names = found
+        self.n_epochs = (last - self._first) // self._step + 1
+
+    def number(self, epoch: int) -> int:
+        return self._first + epoch * self._step
+
+    def path(self, epoch: int) -> Path:
+        """The file of `epoch`.
+
+        Raises
+        ------
+        TrajectoryError
+            It is not there, though later ones are.
+        """
+        number = self.number(epoch)
+        if number not in self._names:
+            raise TrajectoryError(f"{self.folder}: epoch {number} is missing: no such file beside {self._example}.")
+        return self.folder / self._names[number]
+
+
+def _write_header(file: BinaryIO, n_rows: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """The header of a ``.npy`` file, which has the same length whatever the number of rows."""
+    described = {"shape": (n_rows, *shape), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
+    np.lib.format.write_array_header_1_0(file, described)
