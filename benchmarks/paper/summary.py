@@ -1,0 +1,49 @@
+"""What an experiment has found so far: the values of each place in its table, and their interval."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.paper.experiments import Experiment
+from benchmarks.paper.results import Results
+from benchmarks.paper.settings import Scale
+
+#: By row and column of a table: one value a seed.
+Values = dict[tuple[Any, Any], list[float]]
+
+
+def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> tuple[Values, int]:
+    """Every value that there is, in percent, and how many training runs the experiment has in all."""
+    found: Values = defaultdict(list)
+    cells = {cell.key: cell for cell in experiment.cells(scale) if cell.dataset == dataset}
+    for cell in cells.values():
+        for row in results.of(cell):
+            if experiment.shows in row:
+                found[experiment.place(cell, scale)].append(100 * row[experiment.shows])
+    return found, len(cells)
+
+
+def half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean by Student's t; 0 for a single value, which has none."""
+    if len(values) < 2:
+        return 0.0
+    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def axes_of(values: Values, experiment: Experiment) -> tuple[list[Any], list[Any]]:
+    """Rows and columns: numbers ascending, words as they come, but methods best first."""
+    rows, columns = (_in_order(place[axis] for place in values) for axis in (0, 1))
+    if experiment.rows == "label":
+        best = {row: max(np.mean(values[row, column]) for column in columns if (row, column) in values) for row in rows}
+        rows.sort(key=best.__getitem__, reverse=True)
+    return rows, columns
+
+
+def _in_order(items: Iterable[Any]) -> list[Any]:
+    once = list(dict.fromkeys(items))
+    return once if any(isinstance(item, str) for item in once) else sorted(once)
