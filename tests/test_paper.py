@@ -176,7 +176,7 @@ def test_tables_and_pictures(folder, tmp_path):
     section = text[text.index(EXPERIMENTS["decay"].title) :].split("\n## ")[0]
     (line,) = (line for line in section.splitlines() if line.startswith("| tdds |"))
     assert line.split("|")[2].replace("*", "").strip() == f"{np.mean(found):.1f} ± {np.mean(found) - low:.1f}"
-    assert "`decay`, 16 of 16 runs." in section
+    assert "`decay`: 8 of 8 places of the table, 2 seeds each." in section
     assert (tmp_path / "images" / "quick-decay-digits.png").stat().st_size > 5000
 
 
@@ -342,6 +342,11 @@ def test_data_that_is_missing_is_asked_for(tmp_path):
         main(asked)
     with pytest.raises(SystemExit, match=r"Download"):
         main([*asked, "--data", f"cifar10={tmp_path / 'absent.tar.gz'}"])
+
+
+def test_a_label_that_no_run_has_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match=r"--only \['tdsd'\]; expected of \['tdds, T=6, K=4'"):
+        run("decay", tmp_path, "results.jsonl", "--only", "tdsd")
 
 
 def test_precision_is_bf16_only_where_the_hardware_has_it():

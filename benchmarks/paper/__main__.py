@@ -1,9 +1,11 @@
 """The experiments of the TDDS paper, on real images. From the root of the repository:
 
-python -m benchmarks.paper run table1 --scale quick
-python -m benchmarks.paper run table1 fig4 --scale cpu --data cifar100=cifar-100-python.tar.gz --jobs 2
-python -m benchmarks.paper tables --scale cpu
-python -m benchmarks.paper rebuild 17 -o coreset.npy
+    python -m benchmarks.paper run table1 --scale quick
+    python -m benchmarks.paper run table1 fig4 --scale cpu --data cifar100=cifar-100-python.tar.gz --jobs 2
+    python -m benchmarks.paper tables --scale cpu
+    python -m benchmarks.paper rebuild 17 -o coreset.npy
+
+Every training run adds a line to the results file; what has one is not run again.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
     work = argparse.ArgumentParser(add_help=False)
     work.add_argument(
-        "--runs", type=Path, default=ROOT / "runs", help="recordings; 24 MB an epoch of CIFAR-100 at most"
+        "--runs", type=Path, default=ROOT / "runs", help="where recordings lie: 10 MB an epoch of CIFAR-100"
     )
     work.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="e.g. cifar10=cifar-10-python.tar.gz")
     work.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     of_run.add_argument(
         "experiments", nargs="+", choices=EXPERIMENTS, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS)
     )
+    of_run.add_argument("--only", nargs="+", metavar="LABEL", help="as a run prints them: random 'tdds, T=6, K=5'")
     of_run.add_argument("--jobs", type=int, default=1, help="training runs side by side")
     of_run.add_argument("--threads", type=int, default=1, help="of each of them, on a CPU")
     of_run.add_argument("--compile", action="store_true", help="torch.compile with CUDA graphs")
@@ -75,7 +78,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run_command(asked: argparse.Namespace) -> None:
     scale = asked_scale(asked)
-    cells = (cell for name in asked.experiments for cell in EXPERIMENTS[name].cells(scale))
+    cells = [cell for name in asked.experiments for cell in EXPERIMENTS[name].cells(scale)]
+    if asked.only:
+        labels = {cell.label() for cell in cells}
+        if unknown := set(asked.only) - labels:
+            raise ValueError(f"--only {sorted(unknown)}; expected of {sorted(labels)}.")
+        cells = [cell for cell in cells if cell.label() in asked.only]
     more = {"compiled": asked.compile, "n_jobs": asked.jobs, "n_threads": asked.threads}
     run(cells, workplace(asked, scale, **more), Results(asked.results))
 

@@ -20,7 +20,7 @@ def draw(values: Values, experiment: Experiment, title: str, path: Path) -> None
     rows, columns = axes_of(values, experiment)
     shows = f"{experiment.shows.replace('_', ' ')} (%)"
     if experiment.rows == "label":
-        figure = Figure(figsize=(3.2 + 2.6 * len(columns), 1.3 + 0.24 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(3 + 2.6 * len(columns), 1.2 + 0.22 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, column in zip(panels, columns, strict=True):
             _points(axes, values, rows[::-1], column)
@@ -53,13 +53,14 @@ def _points(axes: Axes, values: Values, rows: list[Any], column: Any) -> None:
     if found := values.get(("random", column)):
         axes.axvline(np.mean(found), color="0.6", linestyle="--", linewidth=1, zorder=0)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_ylim(-0.8, len(rows) - 0.2)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _map(axes: Axes, values: Values, rows: list[Any], columns: list[Any]) -> None:
-    means = np.array([[np.mean(values.get((row, column), [np.nan])) for column in columns] for row in rows])
+    means = np.array([[np.mean(values.get((row, column)) or np.nan) for column in columns] for row in rows])
     axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
     for (i, j), mean in np.ndenumerate(means):

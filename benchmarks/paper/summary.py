@@ -17,15 +17,20 @@ from benchmarks.paper.settings import Scale
 Values = dict[tuple[Any, Any], list[float]]
 
 
-def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> tuple[Values, int]:
-    """Every value that there is, in percent, and how many training runs the experiment has in all."""
+def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> Values:
+    """Every value that there is, in percent; an empty list where there is none yet."""
     found: Values = defaultdict(list)
     cells = {cell.key: cell for cell in experiment.cells(scale) if cell.dataset == dataset}
     for cell in cells.values():
-        for row in results.of(cell):
-            if experiment.shows in row:
-                found[experiment.place(cell, scale)].append(100 * row[experiment.shows])
-    return found, len(cells)
+        rows = [row for row in results.of(cell) if experiment.shows in row]
+        found[experiment.place(cell, scale)] += [100 * row[experiment.shows] for row in rows]
+    return found
+
+
+def is_begun(values: Values) -> bool:
+    """Whether there is something to compare: experiments share training runs, and one column of many says nothing."""
+    filled = [place for place, found in values.items() if found]
+    return len(filled) > 1 and len({column for _, column in filled}) >= min(2, len({column for _, column in values}))
 
 
 def half_width(values: list[float]) -> float:
@@ -36,11 +41,15 @@ def half_width(values: list[float]) -> float:
 
 
 def axes_of(values: Values, experiment: Experiment) -> tuple[list[Any], list[Any]]:
-    """Rows and columns: numbers ascending, words as they come, but methods best first."""
-    rows, columns = (_in_order(place[axis] for place in values) for axis in (0, 1))
+    """Rows and columns that hold something: numbers ascending, words as they come, but methods best first.
+
+    Best by the last column that they have a value in.
+    """
+    filled = {place: found for place, found in values.items() if found}
+    rows, columns = (_in_order(place[axis] for place in filled) for axis in (0, 1))
     if experiment.rows == "label":
-        best = {row: max(np.mean(values[row, column]) for column in columns if (row, column) in values) for row in rows}
-        rows.sort(key=best.__getitem__, reverse=True)
+        last = {row: np.mean(filled[row, column]) for row in rows for column in columns if (row, column) in filled}
+        rows.sort(key=last.__getitem__, reverse=True)
     return rows, columns
 
 

@@ -117,7 +117,7 @@ class Training:
 
 
 def precision(device: str) -> str:
-    """ "bf16" where the hardware has it, else "fp32": emulated on a CPU, bf16 is ten times slower than float32."""
+    """What a network computes in: bf16 where the hardware has it; emulated on a CPU, that is ten times slower."""
     return "bf16" if device == "cuda" or torch.cpu.get_capabilities()["avx512_bf16"] else "fp32"
 
 
