@@ -40,7 +40,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        """What a row is known by; a random choice is the same whatever was recorded."""
+        known = asdict(self)
+        if self.method == "random":
+            del known["recorded_network"], known["recording"], known["recordings"]
+        return json.dumps(known, sort_keys=True)
 
     def label(self, usual: Mapping[str, Any] = MappingProxyType({})) -> str:
         """What is compared: the method, and what of it is not as usual."""

@@ -136,8 +136,6 @@ def cell(scale: Scale, dataset: str, rate: float, seed: int, contender: Mapping[
     schedule = replace(schedule, epochs=epochs, **{name: contender[name] for name in of_schedule})
     usual = {"network": scale.network, "recorded_network": scale.network, "recording": scale.recording}
     own = usual | {name: value for name, value in contender.items() if name not in of_schedule}
-    if own["method"] == "random":  # no recording matters to it
-        own |= {"recordings": (0,), "recorded_network": own["network"]}
     return Cell(dataset=dataset, pruning_rate=rate, seed=seed, training=schedule, **own)
 
 

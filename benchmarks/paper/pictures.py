@@ -20,11 +20,12 @@ def draw(values: Values, experiment: Experiment, title: str, path: Path) -> None
     rows, columns = axes_of(values, experiment)
     shows = f"{experiment.shows.replace('_', ' ')} (%)"
     if experiment.rows == "label":
-        figure = Figure(figsize=(3 + 2.6 * len(columns), 1.2 + 0.22 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(3 + 2.8 * len(columns), 1.2 + 0.22 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, column in zip(panels, columns, strict=True):
             _points(axes, values, rows[::-1], column)
-            axes.set(title=f"{experiment.columns} = {column}", xlabel=shows)
+            axes.set_title(f"{experiment.columns} = {column}", fontsize=10)
+            axes.set_xlabel(shows)
     else:
         figure = Figure(figsize=(5, 3.6), layout="constrained")
         axes = figure.subplots()

@@ -114,7 +114,7 @@ def _train(cell: Cell, work: Workplace, coreset: Coreset, of_seed_0: Coreset) ->
         for _ in range(cell.training.epochs):
             training.epoch()
         row |= {"accuracy": training.test(), "seconds": training.seconds}
-    if cell.recordings != (0,):
+    if cell.method != "random" and cell.recordings != (0,):
         row["shared"] = float(np.isin(coreset.indices, of_seed_0.indices).mean())
     if len(dataset.spoiled):
         row["spoiled_share"] = float(np.isin(coreset.indices, dataset.spoiled).mean())

@@ -20,10 +20,9 @@ Values = dict[tuple[Any, Any], list[float]]
 def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> Values:
     """Every value that there is, in percent; an empty list where there is none yet."""
     found: Values = defaultdict(list)
-    cells = {cell.key: cell for cell in experiment.cells(scale) if cell.dataset == dataset}
-    for cell in cells.values():
-        rows = [row for row in results.of(cell) if experiment.shows in row]
-        found[experiment.place(cell, scale)] += [100 * row[experiment.shows] for row in rows]
+    cells = [cell for cell in experiment.cells(scale) if cell.dataset == dataset]
+    for (_, place), cell in {(cell.key, experiment.place(cell, scale)): cell for cell in cells}.items():
+        found[place] += [100 * row[experiment.shows] for row in results.of(cell) if experiment.shows in row]
     return found
 
 

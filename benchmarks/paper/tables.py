@@ -51,8 +51,8 @@ def _progress(name: str, values: Values) -> str:
     """How far the experiment has come."""
     numbers = [len(found) for found in values.values() if found]
     low, high = min(numbers), max(numbers)
-    seeds = f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low > 1)} each"
-    return f"`{name}`: {len(numbers)} of {len(values)} places of the table, {seeds}."
+    runs = f"{low} to {high} runs" if low < high else f"{low} run{'s' * (low > 1)}"
+    return f"`{name}`: {len(numbers)} of {len(values)} places of the table, {runs} each."
 
 
 def _shown(values: list[float], best: float) -> str:
