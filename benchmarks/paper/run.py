@@ -132,6 +132,7 @@ def _row(cell: Cell, dataset: Dataset, work: Workplace, indices: np.ndarray) -> 
         "steps": cell.training.steps(len(indices)),
         "device": work.device,
         "precision": precision(work.device),
+        "compiled": work.compiled,
         "n_threads": work.n_threads,
         "date": date.today().isoformat(),
         **machine(work.device),
