@@ -1,0 +1,73 @@
+"""The results file: one JSON object a line, one line a training run; lines are only ever added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.paper.cells import Cell
+
+LIBRARIES = ("tdds-coreset", "numpy", "torch", "scikit-learn")
+
+
+class Results:
+    """Rows by what was run on which data; a line that a crash cut short is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            path.write_text(whole)
+        for line in whole.splitlines():
+            row = json.loads(line)
+            self._rows[Cell.of(row).key, row["dataset_sha256"]] = row
+
+    def get(self, cell: Cell, dataset_sha256: str) -> dict[str, Any] | None:
+        return self._rows.get((cell.key, dataset_sha256))
+
+    def of(self, cell: Cell) -> list[dict[str, Any]]:
+        """The row of a cell, whatever the data's hash, or none.
+
+        Raises
+        ------
+        ValueError
+            There are rows of different data under one name, which no table can hold.
+        """
+        found = [row for (key, _), row in self._rows.items() if key == cell.key]
+        if len(found) > 1:
+            hashes = ", ".join(row["dataset_sha256"][:8] for row in found)
+            raise ValueError(f"{self.path} has rows of different data called {cell.dataset}: {hashes}.")
+        return found
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row; it is on disk when this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._rows[Cell.of(row).key, row["dataset_sha256"]] = dict(row)
+
+
+def sha256_of(indices: np.ndarray) -> str:
+    """Of the ascending indices of a coreset, as little-endian int64."""
+    return hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8")).hexdigest()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the row was made on."""
+    processor = torch.cuda.get_device_name() if device == "cuda" else str(torch.cpu.get_capabilities()["cpu_name"])
+    return {
+        "machine": f"{os.cpu_count()} cores, {processor}",
+        "versions": {name: version(name) for name in LIBRARIES},
+    }

@@ -1,0 +1,57 @@
+"""What an experiment has found so far: the values of each place in its table, and their interval."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.paper.experiments import Experiment
+from benchmarks.paper.results import Results
+from benchmarks.paper.settings import Scale
+
+#: By row and column of a table: one value a seed.
+Values = dict[tuple[Any, Any], list[float]]
+
+
+def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> Values:
+    """Every value that there is, in percent; an empty list where there is none yet."""
+    found: Values = defaultdict(list)
+    cells = [cell for cell in experiment.cells(scale) if cell.dataset == dataset]
+    for (_, place), cell in {(cell.key, experiment.place(cell, scale)): cell for cell in cells}.items():
+        found[place] += [100 * row[experiment.shows] for row in results.of(cell) if experiment.shows in row]
+    return found
+
+
+def is_begun(values: Values) -> bool:
+    """Whether there is something to compare: experiments share training runs, and one column of many says nothing."""
+    filled = [place for place, found in values.items() if found]
+    return len(filled) > 1 and len({column for _, column in filled}) >= min(2, len({column for _, column in values}))
+
+
+def half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean by Student's t; 0 for a single value, which has none."""
+    if len(values) < 2:
+        return 0.0
+    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def axes_of(values: Values, experiment: Experiment) -> tuple[list[Any], list[Any]]:
+    """Rows and columns that hold something: numbers ascending, words as they come, but methods best first.
+
+    Best by the last column that they have a value in.
+    """
+    filled = {place: found for place, found in values.items() if found}
+    rows, columns = (_in_order(place[axis] for place in filled) for axis in (0, 1))
+    if experiment.rows == "label":
+        last = {row: np.mean(filled[row, column]) for row in rows for column in columns if (row, column) in filled}
+        rows.sort(key=last.__getitem__, reverse=True)
+    return rows, columns
+
+
+def _in_order(items: Iterable[Any]) -> list[Any]:
+    once = list(dict.fromkeys(items))
+    return once if any(isinstance(item, str) for item in once) else sorted(once)
