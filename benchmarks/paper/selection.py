@@ -41,7 +41,7 @@ def choose(cells: Sequence[Cell], dataset: Dataset, folders: Mapping[Recording, 
         if score is None:
             return None
         if isinstance(score, Random):
-            return score.finish(np.zeros(len(dataset)))
+            return score.finish(np.zeros(len(dataset)), None)
         return np.mean([scores[recording][repr(score)] for recording in recordings_of(cell)], axis=0)
 
     labels = dataset.labels.cpu().numpy()

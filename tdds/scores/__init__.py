@@ -3,6 +3,7 @@
 The engine computes each distinct series once, however many scores stand on it.
 """
 
+from tdds.scores.making import make_score, make_scores
 from tdds.scores.methods import (
     AUM,
     DUAL,
@@ -24,8 +25,6 @@ from tdds.scores.methods import (
     Random,
     Score,
     Variability,
-    make_score,
-    make_scores,
 )
 from tdds.scores.presets import PRESETS, preset
 from tdds.scores.series import (

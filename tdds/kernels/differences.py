@@ -1,0 +1,231 @@
+"""Eq. 8 to 12: differences between epochs, their variance in windows, its moving average."""
+
+import math
+
+import numpy as np
+
+from tdds.kernels.compiling import EPS, RUN, VALUEWISE, kernel
+
+_EXPONENT = np.int32(1 << 23)  # 1 in the exponent of a float32
+_ONE = np.int32(127 << 23)  # the bits of 1.0f
+_LOG2 = math.log(2) / (1 << 23)
+# 2 atanh(s) / s in powers of s^2, interpolated at Chebyshev's points of [0, 0.0402].
+_C = (
+    1.9999999999996463,
+    0.66666666729834,
+    0.3999998172831516,
+    0.2857335733445295,
+    0.22130609616447092,
+    0.20165083477847542,
+)
+_EPS32, _ONE32, _LOG2_32 = np.float32(EPS), np.float32(1), np.float32(_LOG2)
+_C32 = (np.float32(_C[0]), np.float32(_C[1]), np.float32(_C[2]), np.float32(_C[3]))
+
+
+@kernel(**VALUEWISE)
+def _kl_terms(p, q, out):
+    """``out = q log(b / a)``, a = p + EPS, b = q + EPS, in float64, within 1e-12 of its own size.
+
+    log(b / a) = e log 2 + 2 atanh(s), s = (b - 2^e a) / (b + 2^e a). The difference of the bits of b and a, as float32,
+    gives e, so that abs(s) < 0.2005 and six terms are enough. One division, no table, no branch: LLVM makes
+    vectors of it. Each term keeps its relative accuracy, however close a and b are, where the difference of two
+    logarithms would not.
+    """
+    for j in range(p.shape[0]):
+        a, b = np.float64(p[j]) + EPS, np.float64(q[j]) + EPS
+        bits = np.float32(b).view(np.int32) - np.float32(a).view(np.int32)
+        e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)  # times 2^23
+        near = a * np.float64(np.int32(e + _ONE).view(np.float32))  # 2^e a
+        s = (b - near) / (b + near)
+        z = s * s
+        series = _C[0] + z * (_C[1] + z * (_C[2] + z * (_C[3] + z * (_C[4] + z * _C[5]))))
+        out[j] = q[j] * (e * _LOG2 + s * series)
+
+
+@kernel(**VALUEWISE)
+def _kl_excesses(p, q, out):
+    """``out = q log(b / a) - (q - p)`` in float32: `_kl_terms` less its part that cancels over the classes.
+
+    What is left is about (q - p)^2 / 2p, never cancels, and so keeps float32's relative accuracy however little q
+    differs from p. EPS cancels in s's numerator where e = 0; q 2s = numerator (1 + s) - 2 EPS s does the rest.
+    """
+    for j in range(p.shape[0]):
+        a = p[j] + _EPS32
+        bits = np.float32(q[j] + _EPS32).view(np.int32) - np.float32(a).view(np.int32)
+        e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)
+        scale = np.int32(e + _ONE).view(np.float32)
+        rest = _ONE32 - scale
+        near = p[j] * scale
+        moved = (q[j] - near) + _EPS32 * rest
+        s = moved / ((q[j] + near) + (_EPS32 + _EPS32 * scale))
+        z = s * s
+        tail = q[j] * (z * (_C32[1] + z * (_C32[2] + z * _C32[3])))
+        out[j] = (q[j] * (np.float32(e) * _LOG2_32) + a * rest) + s * ((moved - _EPS32 - _EPS32) + tail)
+
+
+@kernel(**VALUEWISE)
+def _kl_terms_single(p, q, out):
+    """``out = q log(b / a)`` in float32, as in `_kl_terms`."""
+    for j in range(p.shape[0]):
+        bits = np.float32(q[j] + _EPS32).view(np.int32) - np.float32(p[j] + _EPS32).view(np.int32)
+        e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)
+        scale = np.int32(e + _ONE).view(np.float32)
+        near = p[j] * scale
+        s = ((q[j] - near) + _EPS32 * (_ONE32 - scale)) / ((q[j] + near) + (_EPS32 + _EPS32 * scale))
+        z = s * s
+        out[j] = q[j] * (np.float32(e) * _LOG2_32 + s * (_C32[0] + z * (_C32[1] + z * (_C32[2] + z * _C32[3]))))
+
+
+@kernel
+def _row_sums(terms, magnitude, out):
+    """``out[row] = sum_c terms[row, c]``, or of their absolute values, for as many rows as `out` has."""
+    for row in range(out.shape[0]):
+        total = terms.dtype.type(0)
+        for c in range(terms.shape[1]):
+            total += abs(terms[row, c]) if magnitude else terms[row, c]
+        out[row] = total
+
+
+@kernel
+def _add_row_changes(p, q, out):
+    """``out[row] += sum_c (q[row, c] - p[row, c])``."""
+    for row in range(out.shape[0]):
+        total = 0.0
+        for c in range(p.shape[1]):
+            total += np.float64(q[row, c] - p[row, c])
+        out[row] += total
+
+
+@kernel
+def kl_differences(probs, single, inner_magnitude, out):
+    """Eq. 10: ``out[i, t] = sum_c p[t+1, c] (log p[t+1, c] - log p[t, c])``, the change of epoch t + 1 against t.
+
+    Parameters
+    ----------
+    probs : (n_samples, n_epochs, n_classes) float array
+        Rows are distributions; exact 0 and 1 are legal.
+    single : bool
+        Compute the terms in float32, within 3e-6 of a difference's own size; `probs` must be float32. False: float64.
+    inner_magnitude : bool
+        Take the absolute value of every class's term, as the authors' script does.
+    out : (n_samples, n_epochs - 1) float64 array
+        Each probability is read from memory once and one logarithm taken for it. A row that repeats gives exactly 0.
+
+    Notes
+    -----
+    Rows lie one after another, so the terms of many short rows are one long vector loop. Below 64 classes the loop
+    also runs on from a sample to the next and the terms between two samples are thrown away: one row in n_epochs.
+    """
+    n_samples, n_epochs, n_classes = probs.shape
+    rows = probs.reshape(n_samples * n_epochs, n_classes)
+    stretch = n_epochs if n_classes >= 64 else len(rows)
+    n_rows = max(1, RUN // n_classes)
+    terms, singles = np.empty((n_rows, n_classes)), np.empty((n_rows, n_classes), np.float32)
+    sums = np.empty(n_rows)
+    for start in range(0, len(rows), max(1, stretch)):
+        for first in range(start, start + stretch - 1, n_rows):
+            last = min(first + n_rows, start + stretch - 1)
+            p, q, found = rows[first:last], rows[first + 1 : last + 1], sums[: last - first]
+            if not single:
+                _kl_terms(p.reshape(-1), q.reshape(-1), terms.reshape(-1))
+                _row_sums(terms, inner_magnitude, found)
+            elif inner_magnitude:
+                _kl_terms_single(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
+                _row_sums(singles, True, found)
+            else:
+                _kl_excesses(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
+                _row_sums(singles, False, found)
+                _add_row_changes(p, q, found)
+            i, t = first // n_epochs, first % n_epochs
+            for row in range(last - first):
+                if t < n_epochs - 1:
+                    out[i, t] = sums[row]
+                    t += 1
+                else:
+                    i, t = i + 1, 0
+
+
+@kernel
+def ce_differences(probs, labels, out):
+    """Eq. 9: ``out[i, t] = log p[t+1, y] - log p[t, y]``, y the label of sample i.
+
+    Parameters
+    ----------
+    probs : (n_samples, n_epochs, n_classes) float array
+    labels : (n_samples,) int64 array
+        In ``[0, n_classes)``; not checked here.
+    out : (n_samples, n_epochs - 1) float64 array
+        One probability an epoch is read.
+    """
+    n_samples, n_epochs, _ = probs.shape
+    for i in range(n_samples):
+        previous = math.log(np.float64(probs[i, 0, labels[i]]) + EPS)
+        for t in range(1, n_epochs):
+            current = math.log(np.float64(probs[i, t, labels[i]]) + EPS)
+            out[i, t - 1] = current - previous
+            previous = current
+
+
+@kernel
+def windowed_variance(diffs, root, out):
+    """Eq. 11: ``out[i, w] = sum (d - mean d)^2`` over the K - 1 differences ``d = diffs[i, w : w + K - 1]``.
+
+    Parameters
+    ----------
+    diffs : (n_samples, n_diffs) float64 array
+    root : bool
+        Take the square root of the sum, as the authors' script does.
+    out : (n_samples, n_windows) float64 array
+        Its width sets the window: K - 1 = n_diffs - n_windows + 1.
+
+    Notes
+    -----
+    Two passes, shifted by the window's first value: a constant window gives exactly 0, where running sums of squares
+    go negative on converged trajectories.
+    """
+    n_samples, n_windows = out.shape
+    width = diffs.shape[1] - n_windows + 1
+    for i in range(n_samples):
+        for w in range(n_windows):
+            first = diffs[i, w]
+            shift = 0.0
+            for d in range(w + 1, w + width):
+                shift += diffs[i, d] - first
+            mean = shift / width
+            total = 0.0
+            for d in range(w, w + width):
+                deviation = (diffs[i, d] - first) - mean
+                total += deviation * deviation
+            out[i, w] = math.sqrt(total) if root else total
+
+
+@kernel
+def moving_average(variances, gains, out):
+    """Eq. 12: ``out[i] = g v[i, w] + (1 - g) out[i]`` for each window w, oldest first, in place.
+
+    Parameters
+    ----------
+    variances : (n_samples, n_windows) float64 array
+    gains : (n_windows,) float64 array
+        beta everywhere; 1, 1/2, 1/3 ... give the simple average.
+    out : (n_samples,) float64 array
+        Holds the average so far, 0 at the start.
+    """
+    for i in range(out.shape[0]):
+        average = out[i]
+        for w in range(gains.shape[0]):
+            average = gains[w] * variances[i, w] + (1.0 - gains[w]) * average
+        out[i] = average
+
+
+@kernel
+def windowed_mean(values, out):
+    """``out[i, w] = mean of values[i, w : w + K]``; the width of `out` sets K = n_values - n_windows + 1."""
+    n_samples, n_windows = out.shape
+    width = values.shape[1] - n_windows + 1
+    for i in range(n_samples):
+        for w in range(n_windows):
+            total = 0.0
+            for d in range(w, w + width):
+                total += values[i, d]
+            out[i, w] = total / width

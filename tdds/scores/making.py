@@ -1,0 +1,52 @@
+"""Scores from the names of methods and their parameters, one or a grid of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import product
+from typing import Any
+
+from tdds.scores.methods import METHODS, Score
+from tdds.validation import check_choice
+
+
+def make_score(method: str, **parameters: Any) -> Score:
+    """The score of that name, with those of `parameters` that it has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        There is no such method, or a parameter of it is out of range.
+    """
+    check_choice("method", method, tuple(METHODS))
+    own = {field.name for field in fields(METHODS[method])}
+    return METHODS[method](**{name: value for name, value in parameters.items() if name in own})
+
+
+def make_scores(method: str | Sequence[str], **parameters: Any) -> dict[str, Score]:
+    """Every method with every combination of those of its parameters that are lists, by name.
+
+    The name is the method's, and behind it what varies: ``"tdds:T=10,K=5"``. Combinations with fewer epochs than a
+    window is wide, K > T, are left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        There is no such method, a parameter of it is out of range, or nothing is left.
+    """
+    varied = {name for name, value in parameters.items() if isinstance(value, (list, tuple, range))}
+    grids = {name: value if name in varied else [value] for name, value in parameters.items()}
+    scores: dict[str, Score] = {}
+    for one in [method] if isinstance(method, str) else method:
+        check_choice("method", one, tuple(METHODS))
+        own = [field.name for field in fields(METHODS[one]) if field.name in grids]
+        for values in product(*(grids[name] for name in own)):
+            setting = dict(zip(own, values, strict=True))
+            if {"T", "K"} & varied and None not in (setting.get("T"), setting.get("K")) and setting["K"] > setting["T"]:
+                continue
+            settings = ",".join(f"{name}={setting[name]}" for name in own if name in varied)
+            scores[f"{one}:{settings}" if settings else one] = make_score(one, **setting)
+    if not scores:
+        raise ValueError(f"Nothing to compute: method={method!r}, T={parameters.get('T')}, K={parameters.get('K')}.")
+    return scores
