@@ -22,12 +22,18 @@ SHAPE = (6000, 12, 9)
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def client():
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def cluster(client):
+    client.wait_for_workers(2)  # joblib runs tasks here where there is one worker, as after the test that kills one
+    return client
 
 
 @pytest.fixture
