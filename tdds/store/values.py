@@ -84,6 +84,10 @@ def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int
                 "nothing of this call was recorded. Did the training diverge?"
             )
         return values
+    # The bits of halves from 0 on lie in the order of the numbers; those of negative ones and of nan lie above.
+    largest_bits = np.float16(RANGES["probs"][1]).view(np.uint16)
+    if values.dtype.name == dtype == "float16" and kind == "probs" and values.view(np.uint16).max() <= largest_bits:
+        return values
     wide = widen(values)
     low, high = RANGES[kind]
     smallest, largest = float(wide.min()), float(wide.max())
