@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tdds import kernels
 from tdds.validation import TrajectoryError
 
 STORED = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2", "log8": "<u1"}
@@ -52,6 +51,8 @@ def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """
     if values.dtype not in (np.float16, np.uint16, np.uint8):
         return values
+    from tdds import kernels  # Numba takes most of a second to import: not for who only reads a header
+
     values = np.ascontiguousarray(values)
     wide = (np.empty(values.size, np.float32) if out is None else out)[: values.size]
     if values.dtype == np.uint8:
@@ -117,6 +118,8 @@ def _narrow(wide: np.ndarray, dtype: str) -> np.ndarray:
             return float32_to_bfloat16(wide.astype(np.float32, copy=False))
         if dtype != "float16" or wide.dtype != np.float32:
             return wide.astype(STORED[dtype])
+    from tdds import kernels
+
     bits: np.ndarray = np.empty(wide.shape, np.uint16)
     kernels.narrow_to_float16(np.ascontiguousarray(wide).reshape(-1), bits.reshape(-1))
     return bits.view(np.float16)
