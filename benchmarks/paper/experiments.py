@@ -174,9 +174,10 @@ def averages(scale: Scale) -> list[dict[str, Any]]:
 
 
 EXPERIMENTS = {
-    "table1": Experiment("Table 1: all methods, as many epochs as on all data", compare(everything_at_highest)),
+    "table1": Experiment("Table 1: all methods, as many epochs at every pruning rate", compare(everything_at_highest)),
     "table2": Experiment(
-        "Table 2: as many steps as on all data", compare(leading, lambda scale: [{"budget": "steps"}])
+        "Table 2: epochs divided by 1 - p, as many steps at every pruning rate",
+        compare(leading, lambda scale: [{"budget": "steps"}]),
     ),
     "fig4": Experiment("Figures 4 and 7: T and K", compare(grid, highest=True), rows="T", columns="K"),
     "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta", columns="pruning_rate"),
