@@ -49,17 +49,17 @@ def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     -------
     array of the shape of `values`
     """
-    if values.dtype not in (np.float16, np.uint16, np.uint8):
+    if values.dtype.char not in "eHB":  # float16, uint16, uint8
         return values
     from tdds import kernels  # Numba takes most of a second to import: not for who only reads a header
 
     values = np.ascontiguousarray(values)
     wide = (np.empty(values.size, np.float32) if out is None else out)[: values.size]
-    if values.dtype == np.uint8:
+    if values.dtype.char == "B":
         rows = (-1, values.shape[-1])
         kernels.decode_log8(values.reshape(rows), LOG8_PROBS, wide.reshape(rows))
     else:
-        kernel = kernels.widen_float16 if values.dtype == np.float16 else kernels.widen_bfloat16
+        kernel = kernels.widen_float16 if values.dtype.char == "e" else kernels.widen_bfloat16
         kernel(values.view(np.uint16).reshape(-1), wide)
     return wide.reshape(values.shape)
 
