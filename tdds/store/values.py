@@ -49,7 +49,7 @@ def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     -------
     array of the shape of `values`
     """
-    if values.dtype.char not in "eHB":  # float16, uint16, uint8
+    if values.dtype.char not in "eHB" or not values.dtype.isnative:  # float16, uint16, uint8
         return values
     from tdds import kernels  # Numba takes most of a second to import: not for who only reads a header
 
@@ -87,7 +87,8 @@ def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int
         return values
     # The bits of halves from 0 on lie in the order of the numbers; those of negative ones and of nan lie above.
     largest_bits = np.float16(RANGES["probs"][1]).view(np.uint16)
-    if values.dtype.name == dtype == "float16" and kind == "probs" and values.view(np.uint16).max() <= largest_bits:
+    stored_so = values.dtype == STORED[dtype] == STORED["float16"] and kind == "probs"
+    if stored_so and values.view(np.uint16).max() <= largest_bits:
         return values
     wide = widen(values)
     low, high = RANGES[kind]
