@@ -280,6 +280,7 @@ def cast_row(n_classes: int, rounds: int = 9) -> list[str]:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # or threads that wait in a loop count as work
     console = Console(width=130)
     on_gpu = torch.cuda.is_available()
     console.print(

@@ -61,8 +61,8 @@ def main() -> None:
     print(f"   trajectory in {run}")
 
     print("2. Score it")
-    np.testing.assert_allclose(online.scores(), tdds.score_trajectory(run, **score), rtol=1e-9, atol=1e-14)
-    print(f"   {n_samples:,} scores, to nine digits the same from the file as online")
+    np.testing.assert_allclose(online.scores(), tdds.score_trajectory(run, **score), rtol=1e-5, atol=1e-12)
+    print(f"   {n_samples:,} scores, to five digits the same from the file as online")
 
     print("3. Prune")
     selector = tdds.TDDSSelector(**score, pruning_rate=asked.pruning_rate).fit(run)

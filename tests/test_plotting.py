@@ -2,7 +2,6 @@
 
 import json
 from itertools import pairwise
-from types import SimpleNamespace
 
 import equations
 import numpy as np
@@ -201,11 +200,13 @@ def test_overlap_chooses_values_that_fit():
 
 
 def test_overlap_of_methods():
-    matrix = np.array([[1, 0.25], [0.25, 1]])
-    comparison = SimpleNamespace(names=["tdds", "forgetting"], overlaps={0.9: matrix})
+    rng = np.random.default_rng(0)
+    probs, y = rng.dirichlet(np.ones(4), size=(60, 12)), rng.integers(4, size=60)
+    comparison = tdds.compare_scores(probs, y, method=["tdds", "forgetting", "aum"], pruning_rate=0.9)
     display = plotting.OverlapDisplay.from_comparison(comparison, 0.9)
-    np.testing.assert_array_equal(display.image_.get_array(), matrix)
-    assert [text.get_text() for text in display.ax_.get_yticklabels()] == comparison.names
+    np.testing.assert_array_equal(display.image_.get_array(), comparison.overlaps[0.9])
+    assert display.image_.get_array()[0, 0] == 1
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == list(comparison.names)
     with pytest.raises(ValueError, match=r"pruning_rate=0.5 was not compared; expected one of 0.9"):
         plotting.OverlapDisplay.from_comparison(comparison, 0.5)
 

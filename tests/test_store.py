@@ -408,6 +408,14 @@ def test_a_rejected_write_records_nothing(name, tmp_path):
     np.testing.assert_array_equal(read_all(tmp_path / "with"), values.astype("f2"))
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_values_of_the_other_byte_order(dtype, tmp_path):
+    values, _ = checks.logged("probs", SHAPE)
+    with TrajectoryWriter(tmp_path / "run", 40, 5) as writer:
+        fill(writer, 3, values.astype(dtype))
+    np.testing.assert_array_equal(read_all(tmp_path / "run"), values.astype(dtype).astype("<f2"))
+
+
 @pytest.mark.parametrize("value", [np.nan, -1e-3, 1.5, np.inf])
 def test_float16_probabilities_are_checked_too(value, tmp_path):
     good = np.array([[0.0, 1.0], [-0.0, 1.001]], np.float16)

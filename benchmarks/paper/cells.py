@@ -27,7 +27,7 @@ class Cell:
     end: str = "kept"  # or "opposite": the samples that the method would remove
     sampler: str = "top"
     weighting: str = "none"
-    budget: str = "epochs"  # as many as on all data, or "steps": epochs / (1 - pruning_rate); "none": not trained
+    budget: str = "epochs"  # as many at every rate, or "steps": epochs / (1 - pruning_rate); "none": not trained
     recordings: tuple[int, ...] = (0,)  # the seeds of those over which the scores are averaged
     variant: str = "clean"
 

@@ -27,8 +27,11 @@ def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Resul
 
 
 def is_begun(values: Values) -> bool:
-    """Whether there is something to compare: experiments share training runs, and one column of many says nothing."""
-    filled = [place for place, found in values.items() if found]
+    """Whether there is something to compare: experiments share training runs, and one column of many says nothing.
+
+    A random choice does not count; it stands in columns of which nothing else was run.
+    """
+    filled = [place for place, found in values.items() if found and place[0] != "random"]
     return len(filled) > 1 and len({column for _, column in filled}) >= min(2, len({column for _, column in values}))
 
 

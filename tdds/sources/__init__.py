@@ -118,7 +118,8 @@ def open_trajectory(
         trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
-    if axes is not None and (isinstance(source, Trajectory) or not isinstance(trajectory, ArrayTrajectory)):
+    own = trajectory.axes if isinstance(trajectory, ArrayTrajectory) else None
+    if axes is not None and own not in (axes, str(axes).replace("C", "")):
         raise ValueError(f"axes={axes!r}, but {trajectory!r} has an order of its own; leave axes out.")
     trajectory.name_samples(labels, ids)
     return trajectory

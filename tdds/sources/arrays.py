@@ -47,7 +47,7 @@ class ArrayTrajectory(Trajectory):
         self.dtype = float_name(values.dtype) if dtype is None else dtype
         self.name = name
         self._values = values
-        self._axes = axes
+        self.axes = axes
         sizes = getattr(values, "chunksize", None) or getattr(values, "chunks", None)  # dask's; zarr's and h5py's
         chunk = dict(zip(axes, sizes or (1,) * len(axes), strict=True))
         self._chunk = chunk["N"], chunk["T"]
@@ -62,7 +62,7 @@ class ArrayTrajectory(Trajectory):
         values: Any = getattr(self, "_values", None)
         if not isinstance(values, np.ndarray) and not is_dask(values):
             return bare, start
-        bare._values = values[tuple(slice(start, stop) if axis == "N" else slice(None) for axis in self._axes)]
+        bare._values = values[tuple(slice(start, stop) if axis == "N" else slice(None) for axis in self.axes)]
         return bare, 0
 
     @contextmanager
@@ -71,10 +71,10 @@ class ArrayTrajectory(Trajectory):
 
     def _read(self, values: Any, start: int, stop: int, epoch: int, out: np.ndarray) -> None:
         span = {"N": slice(start, stop), "T": slice(epoch, epoch + out.shape[1]), "C": slice(None)}
-        block = values[tuple(span[axis] for axis in self._axes)]
+        block = values[tuple(span[axis] for axis in self.axes)]
         block = compute(block) if is_dask(block) else np.asarray(block)
         out[...] = decode(block, self.dtype, out.dtype).transpose(
-            [self._axes.index(axis) for axis in "NTC"[: block.ndim]]
+            [self.axes.index(axis) for axis in "NTC"[: block.ndim]]
         )
 
 
@@ -123,7 +123,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 dtype=coded_dtype(values),
                 name=f"{path}::{dataset}",
             )
-            if self._axes[0] == "T":
+            if self.axes[0] == "T":
                 self._chunk = self.n_samples, 1
             beside = {name: held for name, held in file[dataset].parent.items() if name in ("labels", "ids")}
             for held in beside.values():
@@ -140,7 +140,7 @@ class HDF5Trajectory(ArrayTrajectory):
     def reader(self) -> Iterator[Read]:
         with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
-            samples_first = self._axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
+            samples_first = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
             direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
 
             def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:

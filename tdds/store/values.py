@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tdds import kernels
 from tdds.validation import TrajectoryError
 
 STORED = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2", "log8": "<u1"}
@@ -50,15 +49,17 @@ def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     -------
     array of the shape of `values`
     """
-    if values.dtype not in (np.float16, np.uint16, np.uint8):
+    if values.dtype.char not in "eHB" or not values.dtype.isnative:  # float16, uint16, uint8
         return values
+    from tdds import kernels  # Numba takes most of a second to import: not for who only reads a header
+
     values = np.ascontiguousarray(values)
     wide = (np.empty(values.size, np.float32) if out is None else out)[: values.size]
-    if values.dtype == np.uint8:
+    if values.dtype.char == "B":
         rows = (-1, values.shape[-1])
         kernels.decode_log8(values.reshape(rows), LOG8_PROBS, wide.reshape(rows))
     else:
-        kernel = kernels.widen_float16 if values.dtype == np.float16 else kernels.widen_bfloat16
+        kernel = kernels.widen_float16 if values.dtype.char == "e" else kernels.widen_bfloat16
         kernel(values.view(np.uint16).reshape(-1), wide)
     return wide.reshape(values.shape)
 
@@ -83,6 +84,11 @@ def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int
                 f"{place((row,))} has codes of sum {sums[row]:.4g}, expected log8 of probabilities, which sum to 1; "
                 "nothing of this call was recorded. Did the training diverge?"
             )
+        return values
+    # The bits of halves from 0 on lie in the order of the numbers; those of negative ones and of nan lie above.
+    largest_bits = np.float16(RANGES["probs"][1]).view(np.uint16)
+    stored_so = values.dtype == STORED[dtype] == STORED["float16"] and kind == "probs"
+    if stored_so and values.view(np.uint16).max() <= largest_bits:
         return values
     wide = widen(values)
     low, high = RANGES[kind]
@@ -113,6 +119,8 @@ def _narrow(wide: np.ndarray, dtype: str) -> np.ndarray:
             return float32_to_bfloat16(wide.astype(np.float32, copy=False))
         if dtype != "float16" or wide.dtype != np.float32:
             return wide.astype(STORED[dtype])
+    from tdds import kernels
+
     bits: np.ndarray = np.empty(wide.shape, np.uint16)
     kernels.narrow_to_float16(np.ascontiguousarray(wide).reshape(-1), bits.reshape(-1))
     return bits.view(np.float16)
