@@ -82,7 +82,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     classes_ : (n_classes,) array
         Of all samples. A class of which none is kept has probability 0, and `fit` warns.
     n_features_in_ : int
-    feature_names_in_ : (n_features_in_,) array of str
+    feature_names_in_ : (n_features,) array of str
         Where `X` has names.
 
     Examples
