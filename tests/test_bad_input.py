@@ -407,17 +407,17 @@ TRAJECTORIES = {
         tdds.TrajectoryError,
         r"^FOLDER/a\.npz: is no \.npz file, or was cut short\.$",
     ),
-    ".npz without index": (
-        lambda folder: npz(folder, logits=probs().swapaxes(0, 1)),
+    ".npz of no kind": (
+        lambda folder: npz(folder, scores=probs()),
         {},
         tdds.TrajectoryError,
-        r"^FOLDER/run\.npz: expected 'index' and one of probs, logits, log_probs; it holds logits\.$",
+        r"^FOLDER/run\.npz: expected one of probs, logits, log_probs, losses, with 'index' .*; it holds scores\.$",
     ),
     ".npz of two kinds": (
         lambda folder: npz(folder, logits=probs(), probs=probs(), index=np.zeros((N, T), int)),
         {},
         tdds.TrajectoryError,
-        r"^FOLDER/run\.npz: expected 'index' and one of probs, .*; it holds logits, probs, index\.$",
+        r"^FOLDER/run\.npz: expected one of probs, .*; it holds logits, probs, index\.$",
     ),
     ".npz with an index of another shape": (
         lambda folder: npz(folder, logits=probs().swapaxes(0, 1), index=np.zeros((T, N - 1), int)),
