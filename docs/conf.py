@@ -16,8 +16,8 @@ myst_heading_anchors = 3
 autodoc_mock_imports = ["keras", "lightning", "transformers"]
 autodoc_typehints = "none"
 autodoc_default_options = {  # scikit-learn's own, documented there
-    "exclude-members": "get_metadata_routing, set_output, score, set_fit_request, set_partial_fit_request, set_score_request,"
-    "set_transform_request, set_fit_resample_request"
+    "exclude-members": "get_metadata_routing, set_output, score, set_fit_request, set_partial_fit_request, "
+    "set_score_request, set_transform_request, set_fit_resample_request"
 }
 numpydoc_show_class_members = False
 

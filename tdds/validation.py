@@ -6,6 +6,7 @@ Samples (in the original order) and epochs count from 0 in every message.
 from __future__ import annotations
 
 import numbers
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+# A .npy header is parsed as Python, a .npz is a zip.
+_DAMAGE: tuple[type[Exception], ...] = (KeyError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
+_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
@@ -35,8 +40,10 @@ def file_errors(path: Any, what: str = "a trajectory") -> Iterator[None]:
         yield
     except (FileNotFoundError, TrajectoryError):
         raise
-    except (KeyError, RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error.args[0] if error.args else type(error).__name__)
+    except _DAMAGE as error:
+        first = error.args[0] if error.args else ""
+        reason = getattr(error, "strerror", None) or (first if isinstance(first, str) else str(error))
+        reason = reason or type(error).__name__
         raise TrajectoryError(f"{path}: cannot be read as {what}: {reason.splitlines()[0]}") from error
 
 

@@ -226,8 +226,8 @@ def coded_dtype(values: h5py.Dataset) -> str | None:
 
 
 def map_npy(path: Path) -> np.memmap:
-    with file_errors(path):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    with file_errors(path), np.errstate(over="ignore"):
+        return np.lib.format.open_memmap(path, mode="r")
 
 
 def dataset_names(file: h5py.File) -> list[str]:

@@ -215,8 +215,17 @@ class StoreTrajectory(ArrivalTrajectory):
         self.kind = resolve_kind(kind, "NT" if header.n_classes is None else "NTC", default=header.kind)
         self.dtype = header.dtype
         self.n_samples, self.n_epochs, self.n_classes = header.n_samples, len(self._shards), header.n_classes
-        self.labels, self.ids = header.labels, header.ids
         check_not_empty(self)
+        with file_errors(path):
+            self.name_samples(header.labels, header.ids)
+        self._check_first_epoch()
+
+    def _check_first_epoch(self) -> None:
+        """Hold what the header says of sizes against the first epoch, before memory is taken for them."""
+        index = self.index(0)
+        if len(index) < self.n_samples:
+            absent = np.setdiff1d(np.arange(len(index) + 1), index)[0]
+            raise missing_sample(int(absent), 0, self.n_samples - len(np.unique(index)), first=True)
 
     def index(self, epoch: int) -> np.ndarray:
         parts = []
@@ -247,7 +256,9 @@ class StoreTrajectory(ArrivalTrajectory):
 
 def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The arrays of an ``.npz`` file, and the name of the one that holds the values."""
-    if not zipfile.is_zipfile(path):
+    with open(path, "rb") as raw:
+        is_zip = raw.read(2) == b"PK" and zipfile.is_zipfile(raw)
+    if not is_zip:
         raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
     with file_errors(path), np.load(path, allow_pickle=False) as file:
         held = [name for name in KINDS if name in file]
@@ -256,7 +267,19 @@ def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 f"{path}: expected one of {', '.join(KINDS)}, with 'index' where rows lie in arrival order; "
                 f"it holds {', '.join(file.files) or 'nothing'}."
             )
-        return held[0], {name: file[name] for name in ("index", "labels", "ids", *held) if name in file}
+        wanted = [name for name in ("index", "labels", "ids", *held) if name in file]
+        n_bytes = sum(member.file_size for member in file.zip.infolist() if Path(member.filename).stem in wanted)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if n_bytes > memory:
+            raise TrajectoryError(
+                f"{path}: unpacks to {n_bytes:,} bytes, more than this machine's memory of {memory:,}; "
+                "save the arrays as .npy or HDF5, which are read piece by piece."
+            )
+        arrays = {name: file[name] for name in wanted}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise TrajectoryError(f"{path}: {name!r} is no array.")
+        return held[0], arrays
 
 
 def check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import uuid
 import zlib
@@ -210,7 +211,13 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
         raise TrajectoryError(f"{path}: {dataset.name!r} keeps its values in another file; expected them in this one.")
     for name in {source.dset_name for source in sources}:
         own_dataset(dataset.file, name)
-    if not sources and dataset.id.get_create_plist().get_nfilters() == 0:
+    if dataset.chunks and not sources:
+        expected = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        if (stored := dataset.id.get_num_chunks()) < expected:
+            raise TrajectoryError(
+                f"{path}: {dataset.name!r} holds {stored} chunks, expected {expected}; the file is damaged."
+            )
+    elif not sources and dataset.id.get_create_plist().get_nfilters() == 0:
         expected, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
         if stored < expected:
             raise TrajectoryError(

@@ -19,6 +19,7 @@ from tdds.store.values import RANGES, STORED
 from tdds.validation import TrajectoryError
 
 HEADER_NAME = "store.h5"
+_MOST_PARTS = 1 << 16
 _SHARD_NAME = re.compile(r"epoch-(\d{5,})(?:\.part-(\d+)-of-(\d+))?\.h5")
 
 
@@ -36,8 +37,8 @@ class StoreHeader:
     n_classes : int or None
         None for ``kind="losses"``.
     kind : {"probs", "logits", "log_probs", "losses"}
-    dtype : {"float16", "float32", "float64", "bfloat16"}
-        bfloat16 is stored as the uint16 of its bits.
+    dtype : {"float16", "float32", "float64", "bfloat16", "log8"}
+        bfloat16 is stored as the uint16 of its bits, log8 as its codes of one byte.
     n_parts : int
         Processes that write this store; 1 for a packed file.
     created_by : str
@@ -124,7 +125,12 @@ def read_header(path: str | os.PathLike[str]) -> StoreHeader:
 def _header(path: Path, file: h5py.File, version: int, **fields: Any) -> StoreHeader:
     known = fields["kind"] in RANGES and fields["dtype"] in STORED
     losses = fields["kind"] == "losses"
-    if not known or losses != (fields["n_classes"] is None) or min(fields["n_samples"], fields["n_parts"]) < 1:
+    if (
+        not known
+        or losses != (fields["n_classes"] is None)
+        or fields["n_samples"] < 1
+        or not 1 <= fields["n_parts"] <= _MOST_PARTS
+    ):
         raise TrajectoryError(f"{file.filename}: the header contradicts itself or names what is unknown here: {fields}")
     fields |= {name: read_names(file, name) for name in ("labels", "ids") if name in file}
     run_id, created_by = attribute(file, "run_id", str), attribute(file, "created_by", str)

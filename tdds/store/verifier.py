@@ -93,7 +93,7 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
     n_epochs = max((max(own, default=-1) for own in parts), default=-1) + 1
     for epoch in range(n_epochs):
         found = EpochReport(epoch)
-        counts = np.zeros(header.n_samples, np.int64)
+        samples = [np.empty(0, np.int64)]
         # The newest epoch of a run still going may be whole in some parts only: that is no damage.
         growing = epoch >= reader.n_whole(parts) and not any(epoch < max(own, default=-1) for own in parts)
         for part, own in enumerate(parts):
@@ -106,14 +106,15 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
                 with reader.open_shard(shard_path, header) as shard:
                     for start in range(0, shard.n_rows, shard.chunk_rows):
                         shard.read(start, start + shard.chunk_rows)
-                    counts += np.bincount(shard.index, minlength=header.n_samples)
+                    samples.append(shard.index)
                     found.n_rows += shard.n_rows
             except (TrajectoryError, FileNotFoundError) as error:
                 found.problems.append(str(error))
         if growing and any(epoch not in own for own in parts):
             continue
-        found.n_missing = int((counts == 0).sum())
-        found.n_duplicates = int((counts - 1).clip(0).sum())
+        n_named = len(np.unique(np.concatenate(samples)))
+        found.n_missing = header.n_samples - n_named
+        found.n_duplicates = found.n_rows - n_named
         report.epochs.append(found)
     return report
 

@@ -51,8 +51,8 @@ class TrajectoryWriter:
         None (or 0) for ``kind="losses"``.
     kind : {"probs", "logits", "log_probs", "losses"}, default "probs"
     dtype : {"float16", "float32", "float64", "bfloat16", "log8"}, default "float16"
-        "log8" is a code of one byte, for ``kind="probs"``: half the disk, at 1 to 7 % of a probability (docs/store.md).
-        What is stored.
+        What is stored. "log8" is a code of one byte, for ``kind="probs"``: half the disk, at 1 to 7 % of a probability
+        (docs/store.md).
     labels : array-like of shape (n_samples,), optional
         Integers in [0, n_classes).
     ids : array-like of shape (n_samples,), optional
