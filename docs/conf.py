@@ -15,18 +15,10 @@ myst_heading_anchors = 3
 
 autodoc_mock_imports = ["keras", "lightning", "transformers"]
 autodoc_typehints = "none"
-<<<<<<< HEAD
 autodoc_default_options = {  # scikit-learn's own, documented there
     "exclude-members": "get_metadata_routing, set_output, score, set_fit_request, set_partial_fit_request, "
     "set_score_request, set_transform_request, set_fit_resample_request"
 }
-=======
-_SKLEARN = (  # methods that scikit-learn gives, documented there
-    "get_metadata_routing set_output score set_fit_request set_partial_fit_request set_score_request "
-    "set_transform_request set_fit_resample_request"
-)
-autodoc_default_options = {"exclude-members": ", ".join(_SKLEARN.split())}
->>>>>>> refs/heads/docs
 numpydoc_show_class_members = False
 
 html_theme = "furo"

@@ -63,7 +63,7 @@ class Comparison:
         try:
             import pandas as pd
         except ImportError:
-            raise ImportError("A table of pairs needs pandas: pip install pandas") from None
+            raise ImportError("A table of pairs needs pandas: pip install 'tdds-coreset[pandas]'") from None
         pairs = np.triu_indices(len(self.names), k=1)
         columns = {"spearman": self.correlations[pairs]}
         columns |= {f"overlap_{rate:g}": shares[pairs] for rate, shares in self.overlaps.items()}
