@@ -19,6 +19,9 @@ RANGES = {
 }
 _LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")} | {"bfloat16": 3.3895e38}
 
+# The bits of halves from 0 on lie in the order of the numbers; those of negative ones and of nan lie above.
+_LARGEST_HALF = np.float16(RANGES["probs"][1]).view(np.uint16)
+
 LOG8_RANGE = 27  # code 255 is 2^-27
 LOG8_PROBS = np.exp2(-LOG8_RANGE * (np.arange(256) / 255) ** 2).astype(np.float32)
 
@@ -85,10 +88,8 @@ def encode(values: np.ndarray, kind: str, dtype: str, place: Callable[[tuple[int
                 "nothing of this call was recorded. Did the training diverge?"
             )
         return values
-    # The bits of halves from 0 on lie in the order of the numbers; those of negative ones and of nan lie above.
-    largest_bits = np.float16(RANGES["probs"][1]).view(np.uint16)
-    stored_so = values.dtype == STORED[dtype] == STORED["float16"] and kind == "probs"
-    if stored_so and values.view(np.uint16).max() <= largest_bits:
+    stored_so = dtype == "float16" and kind == "probs" and values.dtype == STORED["float16"]
+    if stored_so and values.view(np.uint16).max() <= _LARGEST_HALF:
         return values
     wide = widen(values)
     low, high = RANGES[kind]

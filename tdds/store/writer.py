@@ -318,8 +318,9 @@ class TrajectoryWriter:
 
     def _checked_values(self, values: Any, n_rows: int) -> np.ndarray:
         rows = np.asarray(values)
+        is_bfloat16 = rows.dtype.kind != "f" and rows.dtype.name == "bfloat16"
         stored = self._header.dtype
-        coded = rows.dtype.name == "bfloat16" or (stored in ("bfloat16", "log8") and rows.dtype == STORED[stored])
+        coded = is_bfloat16 or (stored in ("bfloat16", "log8") and rows.dtype == STORED[stored])
         if rows.dtype.kind != "f" and not coded:
             raise TypeError(
                 f"values must be floating point, got dtype {rows.dtype}; uint16 is read as bfloat16 and uint8 as log8 "
@@ -330,7 +331,7 @@ class TrajectoryWriter:
                 f"values have shape {rows.shape}, expected {(n_rows, *self._header.row_shape)}: "
                 "a row for each sample of index."
             )
-        return rows.view(np.uint16) if rows.dtype.name == "bfloat16" else rows
+        return rows.view(np.uint16) if is_bfloat16 else rows
 
     def _encode(self, samples: np.ndarray, rows: np.ndarray, at: int) -> np.ndarray:
         return encode(
