@@ -1,6 +1,6 @@
 """Which methods chase noise? Replace 20 % of the labels, train, and count what each method keeps.
 
-    python benchmarks/label_noise.py train ../shared/data/cifar10-jpeg.npz runs/noisy   a small ResNet, on the CPU
+    python benchmarks/label_noise.py train cifar-10-python.tar.gz runs/noisy   a small ResNet, on the CPU
     python benchmarks/label_noise.py table runs/noisy
 
 `train` takes `--images` of the training images at random, replaces `--share` of their labels (0: a clean run), and
@@ -12,7 +12,6 @@ a replaced label.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import sys
 import time
@@ -25,19 +24,15 @@ from tdds.samplers import SAMPLERS, count_kept, draw_coreset
 from tdds.scores import METHODS
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data_tools"))
+from images import load_cifar
 from noise import symmetric_noise
 
 RATES = (0.9, 0.7)
 
 
-def decode(path: Path, split: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `chosen` images of a split, (n, 3, 32, 32) float32 about 0, and their labels."""
-    from PIL import Image
-
-    with np.load(path) as data:
-        jpeg, offsets, labels = data[f"jpeg_{split}"].tobytes(), data[f"offsets_{split}"], data[f"y_{split}"]
-    images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[offsets[i] : offsets[i + 1]]))) for i in chosen])
-    return (images.transpose(0, 3, 1, 2).astype(np.float32) - 120) / 64, labels[chosen].astype(np.int64)
+def standardize(images: np.ndarray) -> np.ndarray:
+    """(n, 3, 32, 32) float32 about 0."""
+    return (images.transpose(0, 3, 1, 2).astype(np.float32) - 120) / 64
 
 
 def new_model(width: int, n_classes: int):
@@ -72,13 +67,11 @@ def train(asked: argparse.Namespace) -> None:
 
     torch.manual_seed(asked.seed)
     rng = np.random.default_rng(asked.seed)
-    images, labels = (
-        torch.from_numpy(part)
-        for part in decode(asked.images_file, "train", np.sort(rng.permutation(50_000)[: asked.images]))
-    )
-    test_images, test_labels = (torch.from_numpy(part) for part in decode(asked.images_file, "test", np.arange(10_000)))
-    n_classes = int(test_labels.max()) + 1
-    noisy = symmetric_noise(labels, asked.share, n_classes=n_classes, random_state=asked.seed)
+    X_train, y_train, X_test, y_test, class_names = load_cifar(asked.images_file)
+    chosen = np.sort(rng.permutation(len(y_train))[: asked.images])
+    images, test_images = (torch.from_numpy(standardize(part)) for part in (X_train[chosen], X_test))
+    test_labels, n_classes = torch.from_numpy(y_test), len(class_names)
+    noisy = symmetric_noise(y_train[chosen], asked.share, n_classes=n_classes, random_state=asked.seed)
     targets = torch.from_numpy(noisy.labels)
     features, head = new_model(asked.width, n_classes)
     model = torch.nn.Sequential(features, head)

@@ -398,7 +398,7 @@ def _series_columns(
         for one, piece in pieces.items():
             columns[one].append(piece)
         epoch += n_read
-        last = block[:, -1].copy()
+        last = block[:, -1].copy() if epoch != n_epochs else None
     nothing = np.empty((stop - start, 0))
     return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
 

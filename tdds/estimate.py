@@ -56,7 +56,7 @@ def estimate_cost(
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     plan = plan_reading(trajectory, count_epochs(trajectory, reading), memory_limit, n_jobs)
     block = trajectory.part(0, min(plan.block[0], trajectory.n_samples))
-    score_part(block, reading, plan)  # compiles
+    score_part(trajectory.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
     start = time.perf_counter()
     score_part(block, reading, plan)
     seconds = (time.perf_counter() - start) * trajectory.n_samples / block.n_samples / plan.n_workers
