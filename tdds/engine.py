@@ -17,7 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
-from tdds.scores import Score, Series, make_scores
+from tdds.scores import Score, Series, Tile, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
     TrajectoryError,
@@ -308,7 +308,7 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     block: np.ndarray = np.empty((1, n_epochs or trajectory.n_epochs, *row), dtype=trajectory.buffer_dtype)
     with trajectory.reader() as read:
         read(sample, sample + 1, 0, block)
-    return as_probs(store.widen(block), trajectory, sample, 0)[0].astype(np.float64)
+    return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
 def row_bytes(trajectory: Trajectory) -> int:
@@ -390,11 +390,9 @@ def _series_columns(
         wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            first = trajectory.first + start + low
-            probs = as_probs(store.widen(tile, wide), trajectory, first, epoch - shared)
-            labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
+            checked = check_tile(store.widen(tile, wide), trajectory, start + low, epoch - shared)
             for one, piece in pieces.items():
-                piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)
+                piece[low : low + step] = one(checked.at(wanted[one]))
         for one, piece in pieces.items():
             columns[one].append(piece)
         epoch += n_read
@@ -411,16 +409,17 @@ def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: in
     return slice(start - epoch + shared, max(start, stop) - epoch + shared)
 
 
-def as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:
+def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> Tile:
     """A block as probabilities (losses as they are), every row checked; its first row is `sample` at `epoch`."""
+    labels = None if trajectory.labels is None else trajectory.labels[sample : sample + len(block)]
+    first = trajectory.first + sample
     if trajectory.kind == "losses":
         if not np.isfinite(block).all():
             i, t = np.argwhere(~np.isfinite(block))[0]
             raise TrajectoryError(
-                f"Loss of sample {sample + i} at epoch {epoch + t} is {block[i, t]}; "
-                "expected losses without NaN or inf."
+                f"Loss of sample {first + i} at epoch {epoch + t} is {block[i, t]}; expected losses without NaN or inf."
             )
-        return block
+        return Tile(block, block, labels)
     if trajectory.kind == "probs":
         probs = block
     else:
@@ -429,11 +428,13 @@ def as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int)
             kernels.softmax(block, probs)
         else:
             np.exp(block, out=probs, dtype=np.float64)
-    flat = kernels.first_invalid_row(probs, sum_tolerance(trajectory.dtype))
-    if flat >= 0:
-        i, t = divmod(flat, block.shape[1])
-        raise invalid_row(block[i, t], probs[i, t], sample + i, epoch + t, trajectory.kind, trajectory.dtype)
-    return probs
+    sums = np.empty(block.shape[:2])
+    kernels.row_sums(probs, sums)
+    valid = abs(sums - 1) <= sum_tolerance(trajectory.dtype)
+    if not valid.all():
+        i, t = np.argwhere(~valid)[0]
+        raise invalid_row(block[i, t], probs[i, t], first + i, epoch + t, trajectory.kind, trajectory.dtype)
+    return Tile(probs, sums, labels)
 
 
 @contextmanager

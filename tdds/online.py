@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import BLOCK_BYTES, as_probs, row_bytes, what_lacks
+from tdds.engine import BLOCK_BYTES, check_tile, row_bytes, what_lacks
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
 from tdds.validation import TrajectoryError, check_labels
@@ -84,7 +84,7 @@ class OnlineTDDS:
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
             stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
-            probs = as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
+            tile = check_tile(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
-                out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
+                out[rows] = series(tile)[:, 0]
         return out

@@ -40,6 +40,7 @@ from tdds.scores.series import (
     MaxProbability,
     Series,
     TargetProbability,
+    Tile,
     TopMargin,
 )
 
@@ -76,6 +77,7 @@ __all__ = [
     "Series",
     "TDDS",
     "TargetProbability",
+    "Tile",
     "TopMargin",
     "Variability",
     "make_score",
