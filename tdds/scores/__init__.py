@@ -41,6 +41,8 @@ from tdds.scores.series import (
     Series,
     TargetProbability,
     TopMargin,
+    WindowedVariances,
+    Windows,
 )
 
 __all__ = [
@@ -78,6 +80,8 @@ __all__ = [
     "TargetProbability",
     "TopMargin",
     "Variability",
+    "WindowedVariances",
+    "Windows",
     "make_score",
     "make_scores",
     "preset",
