@@ -63,7 +63,7 @@ class OnlineTDDS:
             raise ValueError(f"tdds {lack}")
         diffs = self._differences(values, current)
         if self._previous is None:
-            self._diffs = np.zeros((len(values), self.score.width))
+            self._diffs = np.zeros((len(values), self.score.windows.width))
             self._average = np.zeros(len(values))
         self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
         self._previous = values
@@ -71,7 +71,7 @@ class OnlineTDDS:
         n_windows = self.n_epochs - self.score.K + 1
         if n_windows >= 1:
             gains = self.score.gains(n_windows - 1, n_windows)
-            kernels.moving_average(self.score.variances(self._diffs), gains, self._average)
+            kernels.moving_average(self.score.windows(self._diffs), gains, self._average)
             self.scores = self._average.copy()
 
     def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:

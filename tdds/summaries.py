@@ -117,8 +117,8 @@ def tell_story(trajectory: Trajectory, sample: int, score: TDDS) -> Story:
     labels = None if trajectory.labels is None else trajectory.labels[sample : sample + 1]
     rows = values[np.newaxis]
     diffs = score.series(trajectory.kind)(Tile(rows, rows.sum(axis=-1), labels))
-    variances = score.variances(diffs)
-    averages = [score.reduce(diffs[:, : w + score.width])[0] for w in range(variances.shape[1])]
+    variances = score.windows(diffs)
+    averages = [score.reduce(variances[:, : w + 1])[0] for w in range(variances.shape[1])]
     shown = np.abs(diffs[0]) if score.magnitude else diffs[0]
     return Story(values, shown, variances[0], np.array(averages), None if labels is None else int(labels[0]))
 

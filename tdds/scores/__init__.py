@@ -42,6 +42,8 @@ from tdds.scores.series import (
     TargetProbability,
     Tile,
     TopMargin,
+    WindowedVariances,
+    Windows,
 )
 
 __all__ = [
@@ -80,6 +82,8 @@ __all__ = [
     "Tile",
     "TopMargin",
     "Variability",
+    "WindowedVariances",
+    "Windows",
     "make_score",
     "make_scores",
     "preset",

@@ -35,6 +35,31 @@ class Series(Protocol):
         """(n_samples, n_epochs) float64, or (n_samples, n_epochs - 1) where the series lies between epochs."""
 
 
+class Windows(Protocol):
+    """Numbers of every window of `width` numbers of a series; hashable, so that equal ones are computed once."""
+
+    @property
+    def width(self) -> int: ...
+
+    def __call__(self, series: np.ndarray) -> np.ndarray:
+        """From (n_samples, n) numbers to float64, (n_samples, n - width + 1)."""
+
+
+@dataclass(frozen=True)
+class WindowedVariances:
+    """Eq. 11 of every window of `width` numbers of the series, of their absolute values where `magnitude` says so."""
+
+    width: int
+    magnitude: bool = True
+    root: bool = False
+
+    def __call__(self, series: np.ndarray) -> np.ndarray:
+        values = np.abs(series) if self.magnitude else np.ascontiguousarray(series)
+        out = np.empty((len(values), values.shape[1] - self.width + 1))
+        kernels.windowed_variance(values, self.root, out)
+        return out
+
+
 @dataclass(frozen=True)
 class KLDifferences:
     """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}); `inner_magnitude`: each term's absolute value.
