@@ -54,6 +54,7 @@ def score_trajectory(
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
+    damaged: str = "unchecked",
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -99,7 +100,8 @@ def score_trajectory(
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
-        These three as for `open_trajectory`.
+    damaged : str, default "unchecked"
+        These four as for `open_trajectory`.
     memory_limit : float, default 256
         Bound of the buffers, all threads together, in MiB.
     n_jobs : int, optional
@@ -143,7 +145,7 @@ def score_trajectory(
     parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
     chosen = make_scores(method, **parameters)
-    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
+    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
@@ -189,6 +191,7 @@ def compute_scores(
     if reading:
         plan = plan_reading(trajectory, n_epochs, memory_limit, n_jobs)
         raw |= _read_scores(trajectory, reading, plan, verbose)
+        trajectory.check_unchanged()
     return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
 
 
