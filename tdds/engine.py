@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
+from tdds.partial import PartialScores, count_samples
 from tdds.scores import Score, Series, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
@@ -160,6 +162,7 @@ def compute_scores(
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
+    partial: PartialScores | None = None,
 ) -> dict[str, np.ndarray]:
     """Several scores of one trajectory, by name, from one reading.
 
@@ -169,6 +172,8 @@ def compute_scores(
     scores : mapping of name to Score
     features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
+    partial : PartialScores, optional
+        Where scores are kept while this runs, and taken from where an earlier run was stopped.
 
     Returns
     -------
@@ -190,7 +195,7 @@ def compute_scores(
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
         plan = plan_reading(trajectory, n_epochs, memory_limit, n_jobs)
-        raw |= _read_scores(trajectory, reading, plan, verbose)
+        raw |= _read_scores(trajectory, reading, plan, verbose, partial)
         trajectory.check_unchanged()
     return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
 
@@ -239,21 +244,23 @@ def plan_reading(trajectory: Trajectory, n_epochs: int | None, memory_limit: flo
 
 
 def _read_scores(
-    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int
+    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int, partial: PartialScores | None
 ) -> dict[str, np.ndarray]:
     """What each score's `reduce` gives for all samples."""
+    done = partial.load() if partial else []
+    n_done = sum(map(count_samples, done))
     tasks = (
         delayed(score_part)(trajectory.part(start, min(start + plan.task_samples, trajectory.n_samples)), scores, plan)
-        for start in range(0, trajectory.n_samples, plan.task_samples)
+        for start in range(n_done, trajectory.n_samples, plan.task_samples)
     )
     parts: list[dict[str, np.ndarray]] = []
     with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
         # Ray's backend hands over all results at the end, the others one after the other.
         streams = get_active_backend(prefer="threads")[0].supports_return_generator
         results = Parallel(n_jobs=plan.n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
-        for part in results:
+        for part in chain(done, partial.keep(n_done, results) if partial else results):
             parts.append(part)
-            advance(len(next(iter(part.values()))))
+            advance(count_samples(part))
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}
 
 

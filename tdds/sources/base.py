@@ -78,6 +78,11 @@ class Trajectory(ABC):
         """The files that are read, as far as they are known; none for what lies in memory."""
         return []
 
+    def state(self) -> dict[Path, tuple[int, int, int]]:
+        """Number, size and time of the last change of each of the files."""
+        stats = {path: path.stat() for path in self.files()}
+        return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
     def check_unchanged(self) -> None:
         """Raise where a file is no longer the one of the first call, which `open_trajectory` makes.
 
@@ -88,8 +93,7 @@ class Trajectory(ABC):
         FileNotFoundError
             A file is gone.
         """
-        stats = {path: path.stat() for path in self.files()}
-        found = {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+        found = self.state()
         expected = self._state = self._state or found
         if changed := [path for path in found if found[path] != expected.get(path)]:
             raise TrajectoryError(f"{changed[0]}: was changed or replaced while it was read; score again.")
