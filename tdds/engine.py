@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
+from tdds.partial import PartialScores, count_samples
 from tdds.scores import Score, Series, Tile, Windows, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
@@ -55,6 +57,7 @@ def score_trajectory(
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
+    damaged: str = "unchecked",
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -100,7 +103,8 @@ def score_trajectory(
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
-        These three as for `open_trajectory`.
+    damaged : str, default "unchecked"
+        These four as for `open_trajectory`.
     memory_limit : float, default 256
         Bound of the buffers, all threads together, in MiB.
     n_jobs : int, optional
@@ -144,7 +148,7 @@ def score_trajectory(
     parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
     chosen = make_scores(method, **parameters)
-    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
+    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
@@ -159,6 +163,7 @@ def compute_scores(
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
+    partial: PartialScores | None = None,
 ) -> dict[str, np.ndarray]:
     """Several scores of one trajectory, by name, from one reading.
 
@@ -168,6 +173,8 @@ def compute_scores(
     scores : mapping of name to Score
     features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
+    partial : PartialScores, optional
+        Where scores are kept while this runs, and taken from where an earlier run was stopped.
 
     Returns
     -------
@@ -189,7 +196,8 @@ def compute_scores(
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
         plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
-        raw |= _read_scores(trajectory, reading, plan, verbose)
+        raw |= _read_scores(trajectory, reading, plan, verbose, partial)
+        trajectory.check_unchanged()
     return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
 
 
@@ -239,12 +247,14 @@ def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_lim
 
 
 def _read_scores(
-    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int
+    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int, partial: PartialScores | None
 ) -> dict[str, np.ndarray]:
     """What each score's `reduce` gives for all samples."""
+    done = partial.load() if partial else []
+    n_done = sum(map(count_samples, done))
     tasks = (
         delayed(score_part)(trajectory.part(start, min(start + plan.task_samples, trajectory.n_samples)), scores, plan)
-        for start in range(0, trajectory.n_samples, plan.task_samples)
+        for start in range(n_done, trajectory.n_samples, plan.task_samples)
     )
     raw: dict[str, np.ndarray] = {}
     start = 0
@@ -252,8 +262,8 @@ def _read_scores(
         # Ray's backend hands over all results at the end, the others one after the other.
         streams = get_active_backend(prefer="threads")[0].supports_return_generator
         results = Parallel(n_jobs=plan.n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
-        for part in results:
-            stop = start + len(next(iter(part.values())))
+        for part in chain(done, partial.keep(n_done, results) if partial else results):
+            stop = start + count_samples(part)
             for name, values in part.items():
                 if name not in raw:
                     raw[name] = np.empty((trajectory.n_samples, *values.shape[1:]))

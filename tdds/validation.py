@@ -250,6 +250,23 @@ def invalid_row(
     )
 
 
+def damaged_store(problems: Sequence[str], whole: Sequence[int]) -> TrajectoryError:
+    """The error for a store with `problems`, whose epochs `whole` have none."""
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return TrajectoryError(
+        f"{problems[0].rstrip('.')}{others}. Whole: {name_epochs(whole)}; pass damaged='skip' (--skip-damaged) to go "
+        "on without the others, or bring them back from a copy."
+    )
+
+
+def name_epochs(epochs: Sequence[int]) -> str:
+    """Ascending epochs in words: "epochs 0 to 3, 5"."""
+    breaks = [i for i in range(1, len(epochs)) if epochs[i] != epochs[i - 1] + 1]
+    runs = [epochs[low:high] for low, high in zip([0, *breaks], [*breaks, len(epochs)], strict=True) if high > low]
+    named = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return f"epoch{'s' * (len(epochs) != 1)} {', '.join(named) or 'none'}"
+
+
 def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> TrajectoryError:
     """The error for a sample that an epoch does not hold."""
     others = f" and {n_missing - 1} other{'s' * (n_missing > 2)}" if n_missing > 1 else ""

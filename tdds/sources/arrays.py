@@ -86,6 +86,9 @@ class NpyFile(ArrayTrajectory):
         del self._values
         self.path = path
 
+    def files(self) -> list[Path]:
+        return [self.path]
+
     @contextmanager
     def reader(self) -> Iterator[Read]:
         yield lambda start, stop, epoch, out: self._read(map_npy(self.path), start, stop, epoch, out)
@@ -135,6 +138,9 @@ class HDF5Trajectory(ArrayTrajectory):
         del self._values
         self.path = path
         self.dataset = dataset
+
+    def files(self) -> list[Path]:
+        return [self.path]
 
     @contextmanager
     def reader(self) -> Iterator[Read]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 import zipfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from tdds.validation import (
     KINDS,
     TrajectoryError,
     check_choice,
+    damaged_store,
     file_errors,
     missing_sample,
+    name_epochs,
 )
 
 _GAP_BYTES = 1 << 16  # rows of a file that lie closer than this are read together
@@ -130,6 +133,14 @@ class NpyDirectory(ArrivalTrajectory):
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch}_{self._what}.npy"
 
+    def files(self) -> list[Path]:
+        return [
+            path
+            for t in range(self.n_epochs or 0)
+            for path in (self._file(t), self.path / f"{t}_Index.npy")
+            if path.exists()
+        ]
+
     def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
         """Where the values of `epoch` begin in its file, their number of rows, the shape and type of a row."""
         if epoch in self._layouts:
@@ -206,11 +217,14 @@ class NpzTrajectory(ArrivalTrajectory):
 class StoreTrajectory(ArrivalTrajectory):
     """A store that `TrajectoryWriter` writes, while it grows or after: its whole epochs at the time of opening."""
 
-    def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
+    def __init__(
+        self, path: Path, *, kind: str | None = None, missing: str = "error", damaged: str = "unchecked"
+    ) -> None:
         super().__init__(missing=missing)
         header = store.read_header(path)
         self._header = header
-        self._shards = store.list_shards(path)
+        self.damaged = damaged
+        self._shards = store.list_shards(path) if damaged == "unchecked" else self._verified_shards()
         self.name = str(path)
         self.kind = resolve_kind(kind, "NT" if header.n_classes is None else "NTC", default=header.kind)
         self.dtype = header.dtype
@@ -220,6 +234,30 @@ class StoreTrajectory(ArrivalTrajectory):
             self.name_samples(header.labels, header.ids)
         self._check_first_epoch()
 
+    def _verified_shards(self) -> list[list[Path]]:
+        """The shards of every epoch that counts, each value of them held against its checksum."""
+        report = store.verify(self._header.path)
+        whole = [found.epoch for found in report.epochs if not found.problems]
+        if report.problems and (self.damaged == "error" or not whole):
+            raise damaged_store(report.problems, whole)
+        self.skipped = tuple(found.epoch for found in report.epochs if found.problems)
+        if self.skipped:
+            what = f"{report.path}: {name_epochs(self.skipped)} {'are' if len(self.skipped) > 1 else 'is'} damaged"
+            warnings.warn(f"{what}, and left out; {report.problems[0]}", RuntimeWarning, stacklevel=2)
+        carried = self.missing == "carry"
+        return [found.shards for found in report.epochs if not found.problems or (carried and found.epoch > whole[0])]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What is wrong with a shard, said with the epochs that are whole."""
+        try:
+            yield
+        except TrajectoryError as error:
+            report = store.verify(self._header.path)
+            if not report.problems:
+                raise
+            raise damaged_store(report.problems, [e.epoch for e in report.epochs if not e.problems]) from error
+
     def _check_first_epoch(self) -> None:
         """Hold what the header says of sizes against the first epoch, before memory is taken for them."""
         index = self.index(0)
@@ -228,16 +266,19 @@ class StoreTrajectory(ArrivalTrajectory):
             raise missing_sample(int(absent), 0, self.n_samples - len(np.unique(index)), first=True)
 
     def index(self, epoch: int) -> np.ndarray:
-        parts = []
+        parts = [np.empty(0, np.int64)]
         for path in self._shards[epoch]:
-            with store.open_shard(path, self._header) as shard:
+            with self._explained(), store.open_shard(path, self._header) as shard:
                 parts.append(shard.index)
         return np.concatenate(parts)
+
+    def files(self) -> list[Path]:
+        return [path for shards in self._shards for path in shards]
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
-            with store.opened(path) as file, open(path, "rb", buffering=0) as raw:
+            with self._explained(), store.opened(path) as file, open(path, "rb", buffering=0) as raw:
                 values = file["values"]
                 direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
                 end = int(np.searchsorted(rows, first + len(values)))
