@@ -198,7 +198,16 @@ def compute_scores(
         plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
         raw |= _read_scores(trajectory, reading, plan, verbose, partial)
         trajectory.check_unchanged()
-    return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        finished = {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+    for name, values in finished.items():
+        if not np.isfinite(values).all():
+            sample = int(np.argmin(np.isfinite(values)))
+            raise TrajectoryError(
+                f"The {name} score of sample {sample} is {values[sample]}: what was logged of it is too large to compute "
+                "with; expected finite scores."
+            )
+    return finished
 
 
 def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
@@ -344,6 +353,7 @@ def row_bytes(trajectory: Trajectory) -> int:
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is too large is found: by `as_probs`, or by `compute_scores`
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs

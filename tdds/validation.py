@@ -5,7 +5,9 @@ Samples (in the original order) and epochs count from 0 in every message.
 
 from __future__ import annotations
 
+import csv
 import numbers
+import os
 import tokenize
 import zipfile
 import zlib
@@ -16,8 +18,8 @@ from typing import Any
 import numpy as np
 
 # A .npy header is parsed as Python, a .npz is a zip.
-_DAMAGE: tuple[type[Exception], ...] = (KeyError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
-_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+_DAMAGE: tuple[type[Exception], ...] = (LookupError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
+_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, csv.Error)
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
@@ -45,6 +47,16 @@ def file_errors(path: Any, what: str = "a trajectory") -> Iterator[None]:
         reason = getattr(error, "strerror", None) or (first if isinstance(first, str) else str(error))
         reason = reason or type(error).__name__
         raise TrajectoryError(f"{path}: cannot be read as {what}: {reason.splitlines()[0]}") from error
+
+
+def check_fits_memory(path: Any, n_bytes: int) -> None:
+    """Raise where `n_bytes`, which the file at `path` says it unpacks to, are more than this machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bytes > memory:
+        raise TrajectoryError(
+            f"{path}: unpacks to {n_bytes:,} bytes, more than this machine's memory of {memory:,}; "
+            "save the arrays as .npy or HDF5, which are read piece by piece."
+        )
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import warnings
-import zipfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tdds import store
+from tdds.npz import open_npz, read_arrays
 from tdds.sources.arrays import map_npy
 from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_kind
 from tdds.validation import (
@@ -117,7 +117,11 @@ class NpyDirectory(ArrivalTrajectory):
         check_choice("kind", self.kind, KINDS)
         self._what = "Loss" if self.kind == "losses" else "Output"
         pattern = re.compile(rf"(\d+)_{self._what}\.npy")
-        self.n_epochs = 1 + max(int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name)))
+        epochs = [int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name))]
+        if not epochs:
+            other = "kind='logits'" if self.kind == "losses" else "kind='losses'"
+            raise TrajectoryError(f"{path}: holds no {{t}}_{self._what}.npy; pass {other} if that is what it holds.")
+        self.n_epochs = 1 + max(epochs)
         self._measure()
 
     def _measure(self) -> None:
@@ -297,11 +301,7 @@ class StoreTrajectory(ArrivalTrajectory):
 
 def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The arrays of an ``.npz`` file, and the name of the one that holds the values."""
-    with open(path, "rb") as raw:
-        is_zip = raw.read(2) == b"PK" and zipfile.is_zipfile(raw)
-    if not is_zip:
-        raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
-    with file_errors(path), np.load(path, allow_pickle=False) as file:
+    with open_npz(path) as file:
         held = [name for name in KINDS if name in file]
         if len(held) != 1:
             raise TrajectoryError(
@@ -309,18 +309,7 @@ def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 f"it holds {', '.join(file.files) or 'nothing'}."
             )
         wanted = [name for name in ("index", "labels", "ids", *held) if name in file]
-        n_bytes = sum(member.file_size for member in file.zip.infolist() if Path(member.filename).stem in wanted)
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if n_bytes > memory:
-            raise TrajectoryError(
-                f"{path}: unpacks to {n_bytes:,} bytes, more than this machine's memory of {memory:,}; "
-                "save the arrays as .npy or HDF5, which are read piece by piece."
-            )
-        arrays = {name: file[name] for name in wanted}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise TrajectoryError(f"{path}: {name!r} is no array.")
-        return held[0], arrays
+        return held[0], dict(zip(wanted, read_arrays(path, file, wanted), strict=True))
 
 
 def check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:

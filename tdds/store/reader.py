@@ -132,7 +132,7 @@ def _header(path: Path, file: h5py.File, version: int, **fields: Any) -> StoreHe
         or not 1 <= fields["n_parts"] <= _MOST_PARTS
     ):
         raise TrajectoryError(f"{file.filename}: the header contradicts itself or names what is unknown here: {fields}")
-    fields |= {name: read_names(file, name) for name in ("labels", "ids") if name in file}
+    fields |= {name: read_names(file, name, fields["n_samples"]) for name in ("labels", "ids") if name in file}
     run_id, created_by = attribute(file, "run_id", str), attribute(file, "created_by", str)
     return StoreHeader(path, run_id=run_id, created_by=created_by, format_version=version, **fields)
 
