@@ -25,7 +25,7 @@ epochs = [network.partial_fit(X / 16, y, classes=range(10)).predict_proba(X / 16
 suspects = np.argsort(score_trajectory(np.stack(epochs, axis=1), y, method="aum"))
 
 figure, axes = plt.subplots(3, 8, figsize=(8, 4), layout="constrained")
-for ax, sample in zip(axes.flat, suspects):
+for ax, sample in zip(axes.flat, suspects, strict=False):
     ax.imshow(X[sample].reshape(8, 8), cmap="gray_r")
     ax.set_title(f"labelled {y[sample]}", fontsize="small")
     ax.set_axis_off()
