@@ -196,6 +196,39 @@ def test_scores_of_several_recordings_are_averaged_and_coresets_compared(folder,
     assert "shared" not in rows["dyn_unc", 0]
 
 
+def test_moderate_reads_the_features_of_the_trained_network(folder, tmp_path, capsys):
+    """And is left out, with a word, where a recording made by an earlier version has none."""
+    label = ("--only", "moderate", "aum", "--seeds", "0", "--recordings", "0", "1")
+    run("overlap", folder, "moderate.jsonl", *label)
+    (row,) = (row for row in rows_of(folder, "moderate.jsonl") if row["method"] == "moderate")
+    paths = [next((folder / "runs").glob(f"digits-clean-*/tiny-*-seed{seed}")) for seed in (0, 1)]
+    features = [np.load(path / "features.npy") for path in paths]
+    assert {one.shape for one in features} == {(N_DIGITS, 16)}
+    kept = [
+        CoresetSelector("moderate", pruning_rate=0.9).fit(path / "run", features=of_path).support_
+        for path, of_path in zip(paths, features, strict=True)
+    ]
+    assert row["coreset_sha256"] == hashlib.sha256(np.flatnonzero(kept[1]).astype("<i8")).hexdigest()
+    assert row["shared"] == (kept[0] & kept[1]).sum() / 144
+
+    (paths[0] / "features.npy").rename(tmp_path / "features.npy")
+    run("overlap", folder, "older.jsonl", *label)
+    (tmp_path / "features.npy").rename(paths[0] / "features.npy")
+    assert "moderate left out" in capsys.readouterr().out
+    assert {row["method"] for row in rows_of(folder, "older.jsonl")} == {"full", "aum"}
+
+
+def test_features_are_of_the_images_as_they_are():
+    digits = load_dataset("digits", None)
+    training = Training("tiny", digits, Schedule(1, 32, 0.1), 0)
+    *_, linear = training.model
+    training.model.eval()
+    some = torch.arange(0, N_DIGITS, 100)
+    with torch.no_grad():
+        centred = digits.normalise(digits.images[some, PAD:-PAD, PAD:-PAD])
+        torch.testing.assert_close(linear(training.features()[some]), training.model(centred))
+
+
 def only_if_recorded(epoch):
     """Training on a coreset is not what is looked at."""
     return lambda training, on_batch=None: on_batch is not None and epoch(training, on_batch)

@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--datasets", nargs="+", metavar="NAME", help="digits, cifar10, cifar100")
     scale.add_argument("--rates", nargs="+", type=float, metavar="P", help="pruning rates, the share removed")
     scale.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
+    scale.add_argument(
+        "--recordings", nargs="+", type=int, metavar="SEED", help="of the trajectories whose differences are measured"
+    )
     scale.add_argument("--epochs", type=int, help="of training on a coreset")
     scale.add_argument("--lr", type=float, help="of training on a coreset")
 
@@ -104,7 +107,9 @@ def rebuild_command(asked: argparse.Namespace) -> None:
 def asked_scale(asked: argparse.Namespace) -> Scale:
     """The scale with what the command line changes of it."""
     scale = SCALES[asked.scale]
-    changes = {name: tuple(value) for name in ("datasets", "rates", "seeds") if (value := getattr(asked, name))}
+    changes = {
+        name: tuple(value) for name in ("datasets", "rates", "seeds", "recordings") if (value := getattr(asked, name))
+    }
     schedule = {name: value for name in ("epochs", "lr") if (value := getattr(asked, name))}
     return replace(scale, training=replace(scale.training, **schedule), **changes)
 
