@@ -121,8 +121,10 @@ def _train(cell: Cell, work: Workplace, coreset: Coreset, of_seed_0: Coreset) ->
         for _ in range(cell.training.epochs):
             training.epoch()
         row |= {"accuracy": training.test(), "seconds": training.seconds}
-    if cell.method != "random" and cell.recordings != (0,):
-        row["shared"] = float(np.isin(coreset.indices, of_seed_0.indices).mean())
+    if cell.recordings != (0,):
+        shared = np.isin(coreset.indices, of_seed_0.indices).mean()
+        # a random choice does not hang on the recording; what two of them share is chance
+        row["shared"] = len(coreset.indices) / len(dataset) if cell.method == "random" else float(shared)
     if len(dataset.spoiled):
         row["spoiled_share"] = float(np.isin(coreset.indices, dataset.spoiled).mean())
     return row

@@ -91,6 +91,8 @@ class Training:
             self.scheduler.step()
             if on_batch is not None:
                 on_batch(samples, logits.detach())
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         self.n_epochs += 1
         self.seconds += time.perf_counter() - began
 
