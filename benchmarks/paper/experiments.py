@@ -180,7 +180,7 @@ EXPERIMENTS = {
         compare(leading, lambda scale: [{"budget": "steps"}]),
     ),
     "fig4": Experiment("Figures 4 and 7: T and K", compare(grid, highest=True), rows="T", columns="K"),
-    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta", columns="pruning_rate"),
+    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta"),
     "table5": Experiment(
         "Figure 6 and Table 5: ablations", compare(ablations, learning_rates, highest=True), columns="lr"
     ),

@@ -19,7 +19,7 @@ from benchmarks.paper.training import Schedule
 
 def write(scale: Scale, results: Results, page: Path) -> None:
     """Write the tables of a scale, a Markdown page, and its pictures into `images` beside it."""
-    parts = [f"# Results at `--scale {scale.name}`", _settings(scale)]
+    parts = [f"# Results at `--scale {scale.name}`, {scale.training.epochs} epochs", _settings(scale)]
     for name, experiment in EXPERIMENTS.items():
         for dataset in scale.datasets:
             values = values_of(experiment, dataset, scale, results)
@@ -33,15 +33,17 @@ def write(scale: Scale, results: Results, page: Path) -> None:
 
 
 def table(values: Values, experiment: Experiment) -> str:
-    """In percent: the mean, and its interval where there are three values; the best of each column is bold."""
+    """In percent: the mean, and its interval where there are three values; the best accuracy of each column is bold."""
     rows, columns = axes_of(values, experiment)
     best = {
-        column: max(np.mean(values[row, column]) for row in rows if values.get((row, column))) for column in columns
+        column: max(np.mean(values[row, column]) for row in rows if values.get((row, column)))
+        for column in columns
+        if experiment.shows == "accuracy"
     }
     lines = [[experiment.rows.replace("label", "method"), *(f"{experiment.columns} = {column}" for column in columns)]]
     lines.append(["---", *["---:"] * len(columns)])
     for row in rows:
-        lines.append([str(row), *(_shown(values.get((row, column), []), best[column]) for column in columns)])
+        lines.append([str(row), *(_shown(values.get((row, column), []), best.get(column)) for column in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -53,7 +55,7 @@ def _progress(name: str, values: Values) -> str:
     return f"`{name}`: {len(numbers)} of {len(values)} places of the table, {runs} each."
 
 
-def _shown(values: list[float], best: float) -> str:
+def _shown(values: list[float], best: float | None) -> str:
     if not values:
         return ""
     mean = f"**{np.mean(values):.1f}**" if np.mean(values) == best else f"{np.mean(values):.1f}"
