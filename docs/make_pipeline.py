@@ -29,8 +29,9 @@ selector = TDDSSelector(T, K, pruning_rate=0.9).fit(probs)
 
 sample = int(np.argsort(-selector.scores_)[12])
 diffs = KLDifferences()(probs[sample : sample + 1].copy(), None)
-variances = TDDS(T, K).variances(diffs)[0]
-averages = [TDDS(T, K).reduce(diffs[:, : w + K - 1])[0] for w in range(len(variances))]
+variances = TDDS(T, K).windows(diffs)
+averages = [TDDS(T, K).reduce(variances[:, : w + 1])[0] for w in range(variances.shape[1])]
+variances = variances[0]
 
 figure = Figure(figsize=(11, 2.5), layout="constrained")
 panels = figure.subplots(1, 5, width_ratios=(0.7, 1, 1, 1, 1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
-from tdds.scores import Score, Series, make_scores
+from tdds.partial import PartialScores, count_samples
+from tdds.scores import Score, Series, Tile, Windows, make_scores
 from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
     TrajectoryError,
@@ -33,6 +35,7 @@ MEMORY_LIMIT = 256
 
 BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 16  # values that are checked and scored at a time
+_SERIES_BYTES = 1 << 20  # and so are their series, whose windows are gone through for every setting of a grid
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
 _TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
 
@@ -54,6 +57,7 @@ def score_trajectory(
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
+    damaged: str = "unchecked",
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -99,7 +103,8 @@ def score_trajectory(
     axes : str, optional
     kind : str, optional
     missing : str, default "error"
-        These three as for `open_trajectory`.
+    damaged : str, default "unchecked"
+        These four as for `open_trajectory`.
     memory_limit : float, default 256
         Bound of the buffers, all threads together, in MiB.
     n_jobs : int, optional
@@ -143,7 +148,7 @@ def score_trajectory(
     parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
     chosen = make_scores(method, **parameters)
-    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
+    trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
@@ -158,6 +163,7 @@ def compute_scores(
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
+    partial: PartialScores | None = None,
 ) -> dict[str, np.ndarray]:
     """Several scores of one trajectory, by name, from one reading.
 
@@ -167,6 +173,8 @@ def compute_scores(
     scores : mapping of name to Score
     features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
+    partial : PartialScores, optional
+        Where scores are kept while this runs, and taken from where an earlier run was stopped.
 
     Returns
     -------
@@ -177,7 +185,7 @@ def compute_scores(
     TrajectoryError, ValueError
         As for `score_trajectory`.
     """
-    n_epochs = count_epochs(trajectory, scores)
+    count_epochs(trajectory, scores)
     for name, score in scores.items():
         if lack := what_lacks(trajectory, score, features):
             raise ValueError(f"{name} {lack}")
@@ -187,9 +195,19 @@ def compute_scores(
         raw |= {name: features for name, score in scores.items() if score.needs_features}
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
-        plan = plan_reading(trajectory, n_epochs, memory_limit, n_jobs)
-        raw |= _read_scores(trajectory, reading, plan, verbose)
-    return {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+        plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
+        raw |= _read_scores(trajectory, reading, plan, verbose, partial)
+        trajectory.check_unchanged()
+    with np.errstate(over="ignore", invalid="ignore"):
+        finished = {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
+    for name, values in finished.items():
+        if not np.isfinite(values).all():
+            sample = int(np.argmin(np.isfinite(values)))
+            raise TrajectoryError(
+                f"The {name} score of sample {sample} is {values[sample]}: what was logged of it is too large to compute "
+                "with; expected finite scores."
+            )
+    return finished
 
 
 def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
@@ -227,31 +245,41 @@ class Plan:
     n_workers: int
 
 
-def plan_reading(trajectory: Trajectory, n_epochs: int | None, memory_limit: float, n_jobs: int | None) -> Plan:
+def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
+    n_epochs = count_epochs(trajectory, scores)
+    n_series = len({score.series(trajectory.kind) for score in scores.values()})
     n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
-    block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
+    block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers, n_series)
     return Plan(n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 
 def _read_scores(
-    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int
+    trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan, verbose: int, partial: PartialScores | None
 ) -> dict[str, np.ndarray]:
     """What each score's `reduce` gives for all samples."""
+    done = partial.load() if partial else []
+    n_done = sum(map(count_samples, done))
     tasks = (
         delayed(score_part)(trajectory.part(start, min(start + plan.task_samples, trajectory.n_samples)), scores, plan)
-        for start in range(0, trajectory.n_samples, plan.task_samples)
+        for start in range(n_done, trajectory.n_samples, plan.task_samples)
     )
-    parts: list[dict[str, np.ndarray]] = []
+    raw: dict[str, np.ndarray] = {}
+    start = 0
     with progress_bar("Scoring", trajectory.n_samples, verbose) as advance:
         # Ray's backend hands over all results at the end, the others one after the other.
         streams = get_active_backend(prefer="threads")[0].supports_return_generator
         results = Parallel(n_jobs=plan.n_workers, prefer="threads", return_as="generator" if streams else "list")(tasks)
-        for part in results:
-            parts.append(part)
-            advance(len(next(iter(part.values()))))
-    return {name: np.concatenate([part[name] for part in parts]) for name in scores}
+        for part in chain(done, partial.keep(n_done, results) if partial else results):
+            stop = start + count_samples(part)
+            for name, values in part.items():
+                if name not in raw:
+                    raw[name] = np.empty((trajectory.n_samples, *values.shape[1:]))
+                raw[name][start:stop] = values
+            advance(stop - start)
+            start = stop
+    return raw
 
 
 def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
@@ -264,22 +292,31 @@ def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: in
     return -(-min(least, share) // rows) * rows if least > rows else rows
 
 
-def block_shape(trajectory: Trajectory, n_epochs: int | None, n_samples: int, memory: int) -> tuple[int, int]:
-    """Samples, at most `n_samples`, and epochs of a block that its buffers, at most `memory` bytes, hold.
+def block_shape(
+    trajectory: Trajectory, n_epochs: int | None, n_samples: int, memory: int, n_series: int = 1
+) -> tuple[int, int]:
+    """Samples, at most `n_samples`, and epochs of a block that `memory` bytes hold beside `n_series` numbers an epoch.
 
     All epochs of some samples where the source's chunks allow it, no more of them than the cache holds; else as many
-    samples as fit beside at least two epochs.
+    samples as fit beside two epochs or one chunk of them. Such blocks share an epoch, so that whole chunks are read.
     """
-    chunk_rows = min(trajectory.chunk[0], n_samples)
+    chunk_rows, chunk_epochs = min(trajectory.chunk[0], n_samples), trajectory.chunk[1]
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
-    fits = max(memory // row_bytes(trajectory), 2)  # rows x epochs
-    if chunk_rows * n_epochs <= fits:
-        cached = min(BLOCK_BYTES, memory) // (n_epochs * row_bytes(trajectory))
+    epoch_bytes, series_bytes = row_bytes(trajectory), 2 * 8 * n_epochs * n_series  # in pieces, and joined
+    sample_bytes = n_epochs * epoch_bytes + series_bytes
+    if chunk_rows * sample_bytes <= memory:
+        cached = min(BLOCK_BYTES, memory) // sample_bytes
         return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
-    rows = max(1, min(chunk_rows, fits // 2))
-    return rows, min(n_epochs, max(2, fits // rows))
+    least = min(n_epochs, chunk_epochs + 1)
+    if least * epoch_bytes + series_bytes > memory:  # a chunk of no more than one sample
+        least = min(n_epochs, 2)
+    rows = max(1, min(chunk_rows, memory // (least * epoch_bytes + series_bytes)))
+    width = max(least, min(n_epochs, (memory // rows - series_bytes) // epoch_bytes))
+    if width < n_epochs:
+        width -= (width - 1) % chunk_epochs if width > chunk_epochs else 0
+    return rows, width
 
 
 def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None) -> np.ndarray:
@@ -308,7 +345,7 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     block: np.ndarray = np.empty((1, n_epochs or trajectory.n_epochs, *row), dtype=trajectory.buffer_dtype)
     with trajectory.reader() as read:
         read(sample, sample + 1, 0, block)
-    return as_probs(store.widen(block), trajectory, sample, 0)[0].astype(np.float64)
+    return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
 def row_bytes(trajectory: Trajectory) -> int:
@@ -316,6 +353,7 @@ def row_bytes(trajectory: Trajectory) -> int:
     return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is too large is found: by `as_probs`, or by `compute_scores`
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs
@@ -323,19 +361,42 @@ def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) 
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans = _spans(scores, series, n_epochs)
-    pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
+    # Several small blocks are reduced together: Python's share of it does not grow with the number of scores.
+    group = max(1, _SERIES_BYTES // (8 * rows * (n_epochs or 1))) * rows
+    parts = []
     with trajectory.reader() as read:
-        for low in range(0, trajectory.n_samples, rows):
-            high = min(low + rows, trajectory.n_samples)
-            n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, width, n_epochs)
-            for one, values in columns.items():
-                pieces[one].append(values)
-    held = {one: np.concatenate(parts) for one, parts in pieces.items()}
+        for start in range(0, trajectory.n_samples, group):
+            stop = min(start + group, trajectory.n_samples)
+            pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
+            for low in range(start, stop, rows):
+                high = min(low + rows, stop)
+                n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, width, n_epochs)
+                for one, values in columns.items():
+                    pieces[one].append(values)
+            held = {one: np.concatenate(values) for one, values in pieces.items()}
+            parts.append(_reduce(scores, series, spans, held, n_read))
+    return {name: np.concatenate([part[name] for part in parts]) for name in scores}
+
+
+def _reduce(
+    scores: Mapping[str, Score],
+    series: Mapping[str, Series],
+    spans: Mapping[Series, tuple[int, int | None]],
+    held: Mapping[Series, np.ndarray],
+    n_epochs: int,
+) -> dict[str, np.ndarray]:
+    """What each score's `reduce` gives, from the series at their spans; windows are computed once for all scores."""
     results = {}
+    windowed: dict[tuple[Series, Windows], np.ndarray] = {}
     for name, score in scores.items():
-        one = series[name]
-        first, last = (epoch - spans[one][0] for epoch in score.span(score.check(n_read) or 0))
-        results[name] = score.reduce(np.ascontiguousarray(held[one][:, first : last - one.between_epochs]))
+        one, windows = series[name], score.windows
+        first, last = (epoch - spans[one][0] for epoch in score.span(score.check(n_epochs) or 0))
+        values, last = held[one], last - one.between_epochs
+        if windows is not None:
+            if (one, windows) not in windowed:
+                windowed[one, windows] = windows(values)
+            values, last = windowed[one, windows], last - windows.width + 1
+        results[name] = score.reduce(np.ascontiguousarray(values[:, first:last]))
     return results
 
 
@@ -373,7 +434,8 @@ def _series_columns(
     while (n_epochs is None or epoch < n_epochs) and trajectory.holds(epoch):
         shared = last is not None
         # A stream may end before `n_epochs`: it is read one epoch after the other.
-        n_read = 1 if isinstance(trajectory, EpochStream) else min(width - shared, (n_epochs or epoch + 1) - epoch)
+        whole = width == n_epochs and not isinstance(trajectory, EpochStream)
+        n_read = width if whole else min(width - 1, (n_epochs or epoch + 1) - epoch)
         shape = (stop - start, n_read + shared, *row)
         block = buffer[: int(np.prod(shape))].reshape(shape)
         if last is not None:
@@ -390,11 +452,9 @@ def _series_columns(
         wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
         for low in range(0, len(block), step):
             tile = block[low : low + step]
-            first = trajectory.first + start + low
-            probs = as_probs(store.widen(tile, wide), trajectory, first, epoch - shared)
-            labels = None if trajectory.labels is None else trajectory.labels[start + low : start + low + len(tile)]
+            checked = check_tile(store.widen(tile, wide), trajectory, start + low, epoch - shared)
             for one, piece in pieces.items():
-                piece[low : low + step] = one(np.ascontiguousarray(probs[:, wanted[one]]), labels)
+                piece[low : low + step] = one(checked.at(wanted[one]))
         for one, piece in pieces.items():
             columns[one].append(piece)
         epoch += n_read
@@ -411,16 +471,17 @@ def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: in
     return slice(start - epoch + shared, max(start, stop) - epoch + shared)
 
 
-def as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> np.ndarray:
+def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> Tile:
     """A block as probabilities (losses as they are), every row checked; its first row is `sample` at `epoch`."""
+    labels = None if trajectory.labels is None else trajectory.labels[sample : sample + len(block)]
+    first = trajectory.first + sample
     if trajectory.kind == "losses":
         if not np.isfinite(block).all():
             i, t = np.argwhere(~np.isfinite(block))[0]
             raise TrajectoryError(
-                f"Loss of sample {sample + i} at epoch {epoch + t} is {block[i, t]}; "
-                "expected losses without NaN or inf."
+                f"Loss of sample {first + i} at epoch {epoch + t} is {block[i, t]}; expected losses without NaN or inf."
             )
-        return block
+        return Tile(block, block, labels)
     if trajectory.kind == "probs":
         probs = block
     else:
@@ -429,11 +490,13 @@ def as_probs(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int)
             kernels.softmax(block, probs)
         else:
             np.exp(block, out=probs, dtype=np.float64)
-    flat = kernels.first_invalid_row(probs, sum_tolerance(trajectory.dtype))
-    if flat >= 0:
-        i, t = divmod(flat, block.shape[1])
-        raise invalid_row(block[i, t], probs[i, t], sample + i, epoch + t, trajectory.kind, trajectory.dtype)
-    return probs
+    sums = np.empty(block.shape[:2])
+    kernels.row_sums(probs, sums)
+    valid = abs(sums - 1) <= sum_tolerance(trajectory.dtype)
+    if not valid.all():
+        i, t = np.argwhere(~valid)[0]
+        raise invalid_row(block[i, t], probs[i, t], first + i, epoch + t, trajectory.kind, trajectory.dtype)
+    return Tile(probs, sums, labels)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tdds.engine import MEMORY_LIMIT, count_epochs, plan_reading, row_bytes, score_part
+from tdds.engine import MEMORY_LIMIT, plan_reading, row_bytes, score_part
 from tdds.scores import Score
 from tdds.sources import ArrivalTrajectory, EpochStream, Trajectory
 
@@ -54,7 +54,7 @@ def estimate_cost(
     if isinstance(trajectory, EpochStream):
         raise TypeError(f"{trajectory!r} is read once; its cost cannot be tried.")
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
-    plan = plan_reading(trajectory, count_epochs(trajectory, reading), memory_limit, n_jobs)
+    plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
     block = trajectory.part(0, min(plan.block[0], trajectory.n_samples))
     score_part(trajectory.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
     start = time.perf_counter()

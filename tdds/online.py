@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import BLOCK_BYTES, as_probs, row_bytes, what_lacks
+from tdds.engine import BLOCK_BYTES, check_tile, row_bytes, what_lacks
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
 from tdds.validation import TrajectoryError, check_labels
@@ -63,7 +63,7 @@ class OnlineTDDS:
             raise ValueError(f"tdds {lack}")
         diffs = self._differences(values, current)
         if self._previous is None:
-            self._diffs = np.zeros((len(values), self.score.width))
+            self._diffs = np.zeros((len(values), self.score.windows.width))
             self._average = np.zeros(len(values))
         self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
         self._previous = values
@@ -71,7 +71,7 @@ class OnlineTDDS:
         n_windows = self.n_epochs - self.score.K + 1
         if n_windows >= 1:
             gains = self.score.gains(n_windows - 1, n_windows)
-            kernels.moving_average(self.score.variances(self._diffs), gains, self._average)
+            kernels.moving_average(self.score.windows(self._diffs), gains, self._average)
             self.scores = self._average.copy()
 
     def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:
@@ -84,7 +84,7 @@ class OnlineTDDS:
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
             stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
-            probs = as_probs(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
+            tile = check_tile(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
-                out[rows] = series(probs, None if current.labels is None else current.labels[rows])[:, 0]
+                out[rows] = series(tile)[:, 0]
         return out

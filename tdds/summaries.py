@@ -9,7 +9,7 @@ import numpy as np
 
 from tdds.engine import compute_scores, read_sample, what_lacks
 from tdds.samplers import count_kept, top
-from tdds.scores import TDDS
+from tdds.scores import TDDS, Tile
 from tdds.sources import Trajectory
 
 N_BINS = 60
@@ -115,9 +115,10 @@ def tell_story(trajectory: Trajectory, sample: int, score: TDDS) -> Story:
     if lack := what_lacks(trajectory, score):
         raise ValueError(f"tdds {lack}")
     labels = None if trajectory.labels is None else trajectory.labels[sample : sample + 1]
-    diffs = score.series(trajectory.kind)(values[np.newaxis], labels)
-    variances = score.variances(diffs)
-    averages = [score.reduce(diffs[:, : w + score.width])[0] for w in range(variances.shape[1])]
+    rows = values[np.newaxis]
+    diffs = score.series(trajectory.kind)(Tile(rows, rows.sum(axis=-1), labels))
+    variances = score.windows(diffs)
+    averages = [score.reduce(variances[:, : w + 1])[0] for w in range(variances.shape[1])]
     shown = np.abs(diffs[0]) if score.magnitude else diffs[0]
     return Story(values, shown, variances[0], np.array(averages), None if labels is None else int(labels[0]))
 

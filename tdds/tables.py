@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import uuid
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +22,19 @@ import numpy as np
 
 from tdds import store
 from tdds._version import __version__
+from tdds.npz import open_npz, read_arrays
 from tdds.store.hdf5 import write_names
-from tdds.validation import TrajectoryError, check_choice, check_ids, check_labels, file_errors
+from tdds.validation import (
+    TrajectoryError,
+    check_choice,
+    check_fits_memory,
+    check_ids,
+    check_labels,
+    file_errors,
+)
 
 FORMAT, FORMAT_VERSION = "tdds-scores", 1
+KEEPS = ("largest", "smallest", "median")
 
 
 @dataclass
@@ -154,41 +163,69 @@ class ScoreTable:
     def _read_hdf5(cls, path: Path) -> ScoreTable:
         with store.opened(path) as file:
             _check_format(path, file.attrs)
-            held = {name: file["scores"][name] for name in file["scores"]}
-            for dataset in held.values():
-                store.check_local(dataset, path)
-            table = cls(
-                scores={name: dataset[...] for name, dataset in held.items()},
-                keeps={name: str(dataset.attrs["keeps"]) for name, dataset in held.items()},
+            if not isinstance(file.get("scores"), h5py.Group):
+                raise TrajectoryError(f"{path}: holds no group 'scores'.")
+            held = {name: store.own_dataset(file, f"scores/{name}", "<f8") for name in file["scores"]}
+            n_samples = next((dataset.size for dataset in held.values()), 0)
+            beside = {name: store.own_dataset(file, name) for name in ("labels", "ids") if name in file.keys()}  # noqa: SIM118
+            return _checked(
+                path,
+                scores={name: store.read_column(dataset, n_samples) for name, dataset in held.items()},
+                keeps={name: store.said(dataset, "keeps") for name, dataset in held.items()},
                 parameters={name: json.loads(dataset.attrs["parameters"]) for name, dataset in held.items()},
                 source=json.loads(file.attrs["source"]),
                 created_by=str(file.attrs["created_by"]),
+                **{name: store.read_column(dataset, n_samples) for name, dataset in beside.items()},
             )
-            if "labels" in file:
-                table.labels = check_labels(file["labels"][...], table.n_samples, None)
-            if "ids" in file:
-                table.ids = check_ids(store.read_ids(file["ids"]), table.n_samples)
-        return table
 
     @classmethod
     def _read_parquet(cls, path: Path) -> ScoreTable:
         pyarrow = _pyarrow(path)
         with file_errors(path, "scores"):
-            rows = pyarrow.parquet.read_table(path)
-            origin = json.loads((rows.schema.metadata or {}).get(b"tdds", "{}"))
-            _check_format(path, origin)
+            with pyarrow.parquet.ParquetFile(path) as file:
+                origin = json.loads((file.schema_arrow.metadata or {}).get(b"tdds", "{}"))
+                _check_format(path, origin)
+                # A run of one value takes no room in the file, whatever its length.
+                check_fits_memory(path, file.metadata.num_rows * file.metadata.num_columns * 8)
+                rows = file.read()
             columns = {name: rows[name].to_numpy() for name in rows.column_names}
             if not np.array_equal(columns["index"], np.arange(len(rows))):
                 raise TrajectoryError(f"{path}: its rows are not all samples in their order; pass the file as written.")
-            return cls(
+            return _checked(
+                path,
                 scores={name: values for name, values in columns.items() if name in origin["keeps"]},
                 keeps=origin["keeps"],
                 parameters=origin["parameters"],
                 source=origin["source"],
-                labels=check_labels(columns["label"], len(rows), None) if "label" in columns else None,
-                ids=check_ids(columns["id"], len(rows)) if "id" in columns else None,
+                labels=columns.get("label"),
+                ids=columns.get("id"),
                 created_by=origin["created_by"],
             )
+
+
+def _checked(path: Path, scores: Any, labels: Any = None, ids: Any = None, **said: Any) -> ScoreTable:
+    """The table that a file holds, once all that it says fits together."""
+    if not scores or set(scores) != set(said["keeps"]):
+        raise TrajectoryError(
+            f"{path}: holds the scores {list(scores)}, and says which end is kept of {said['keeps']}."
+        )
+    n_samples = len(next(iter(scores.values())))
+    for name, values in scores.items():
+        if values.dtype != np.float64 or values.shape != (n_samples,) or not (n_samples and np.isfinite(values).all()):
+            raise TrajectoryError(
+                f"{path}: the scores {name!r} are {values.dtype} of shape {values.shape}; expected finite float64, one "
+                f"a sample, ({n_samples},)."
+            )
+        if said["keeps"].get(name) not in KEEPS or not isinstance(said["parameters"].get(name), dict):
+            raise TrajectoryError(f"{path}: does not say which end of {name!r} is kept, or what its parameters were.")
+    if not isinstance(said["source"], dict):
+        raise TrajectoryError(f"{path}: says {said['source']!r} of what was scored; expected names and values.")
+    return ScoreTable(
+        scores,
+        labels=None if labels is None else check_labels(labels, n_samples, None),
+        ids=None if ids is None else check_ids(ids, n_samples),
+        **said,
+    )
 
 
 def check_scores_output(path: Path) -> None:
@@ -206,7 +243,7 @@ def is_scores(path: Path) -> bool:
     try:
         with store.open_file(path) as file:
             return file.attrs.get("format") == FORMAT
-    except OSError:
+    except (OSError, RuntimeError, LookupError, ValueError):
         return False
 
 
@@ -360,12 +397,12 @@ def read_column(place: str) -> np.ndarray:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                return held[name or "labels"]
+            with open_npz(path) as held:
+                return read_arrays(path, held, [name or "labels"])[0]
         if path.suffix in (".h5", ".hdf5"):
             with store.open_file(path) as opened:
-                dataset = opened[name or "labels"]
-                store.check_local(dataset, path)
+                dataset = store.own_dataset(opened, name or "labels")
+                check_fits_memory(path, dataset.nbytes)
                 return store.read_ids(dataset)
         lines = path.read_text(encoding="utf-8").split()
         return np.array([int(line) for line in lines]) if all(_is_integer(line) for line in lines) else np.array(lines)
@@ -373,13 +410,15 @@ def read_column(place: str) -> np.ndarray:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place on success and leaves nothing behind on failure."""
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
+    """A file to write, in a private folder beside `path`, that takes its place on success and leaves nothing on failure.
+
+    Nobody else can look into the folder, or put a link where the file will be; where `path` itself is a link, the file
+    takes the link's place, and what the link points to stays as it is.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as private:
+        temporary = Path(private, path.name)
         yield temporary
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_integer(text: str) -> bool:

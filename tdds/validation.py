@@ -5,7 +5,9 @@ Samples (in the original order) and epochs count from 0 in every message.
 
 from __future__ import annotations
 
+import csv
 import numbers
+import os
 import tokenize
 import zipfile
 import zlib
@@ -16,8 +18,8 @@ from typing import Any
 import numpy as np
 
 # A .npy header is parsed as Python, a .npz is a zip.
-_DAMAGE: tuple[type[Exception], ...] = (KeyError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
-_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+_DAMAGE: tuple[type[Exception], ...] = (LookupError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
+_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, csv.Error)
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
@@ -45,6 +47,16 @@ def file_errors(path: Any, what: str = "a trajectory") -> Iterator[None]:
         reason = getattr(error, "strerror", None) or (first if isinstance(first, str) else str(error))
         reason = reason or type(error).__name__
         raise TrajectoryError(f"{path}: cannot be read as {what}: {reason.splitlines()[0]}") from error
+
+
+def check_fits_memory(path: Any, n_bytes: int) -> None:
+    """Raise where `n_bytes`, which the file at `path` says it unpacks to, are more than this machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bytes > memory:
+        raise TrajectoryError(
+            f"{path}: unpacks to {n_bytes:,} bytes, more than this machine's memory of {memory:,}; "
+            "save the arrays as .npy or HDF5, which are read piece by piece."
+        )
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -248,6 +260,23 @@ def invalid_row(
     return TrajectoryError(
         f"Row of {where} sums to {probs.sum(dtype=np.float64):.4g}, expected 1 within {sum_tolerance(dtype):g}{hint}."
     )
+
+
+def damaged_store(problems: Sequence[str], whole: Sequence[int]) -> TrajectoryError:
+    """The error for a store with `problems`, whose epochs `whole` have none."""
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return TrajectoryError(
+        f"{problems[0].rstrip('.')}{others}. Whole: {name_epochs(whole)}; pass damaged='skip' (--skip-damaged) to go "
+        "on without the others, or bring them back from a copy."
+    )
+
+
+def name_epochs(epochs: Sequence[int]) -> str:
+    """Ascending epochs in words: "epochs 0 to 3, 5"."""
+    breaks = [i for i in range(1, len(epochs)) if epochs[i] != epochs[i - 1] + 1]
+    runs = [epochs[low:high] for low, high in zip([0, *breaks], [*breaks, len(epochs)], strict=True) if high > low]
+    named = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return f"epoch{'s' * (len(epochs) != 1)} {', '.join(named) or 'none'}"
 
 
 def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> TrajectoryError:

@@ -51,9 +51,15 @@ def trajectory(species, shape, dtype, seed=0):
     return probs.astype(dtype)
 
 
+def row_sums(probs):
+    out = np.empty(probs.shape[:2])
+    kernels.row_sums(probs, out)
+    return out
+
+
 def kl_differences(probs, inner_magnitude=False, single=False):
     out = np.full((probs.shape[0], probs.shape[1] - 1), np.nan)
-    kernels.kl_differences(probs, single, inner_magnitude, out)
+    kernels.kl_differences(probs, row_sums(probs), single, inner_magnitude, out)
     return out
 
 
@@ -341,20 +347,19 @@ INVALID = {
 @pytest.mark.parametrize("fault", INVALID)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_classes", [2, 10, 64, 1000])
-def test_first_invalid_row_is_the_first(n_classes, dtype, fault):
-    tolerance = 1e-3 if dtype == "float32" else 1e-6
+def test_row_sums_show_what_is_no_distribution(n_classes, dtype, fault):
     for place in (0, 7, 24):
         probs = trajectory("random", (5, 5, n_classes), dtype)
-        assert kernels.first_invalid_row(probs, tolerance) == -1
-        INVALID[fault](probs.reshape(25, n_classes)[24])
         INVALID[fault](probs.reshape(25, n_classes)[place])
-        assert kernels.first_invalid_row(probs, tolerance) == place
+        valid = abs(row_sums(probs).reshape(25) - 1) <= (1e-6 if dtype == "float32" else 1e-14)
+        np.testing.assert_array_equal(valid, np.arange(25) != place)
 
 
 @relaxed
 @given(species=species, shape=shapes, dtype=dtypes, seed=seeds)
-def test_first_invalid_row_accepts_every_distribution(species, shape, dtype, seed):
-    assert kernels.first_invalid_row(trajectory(species, shape, dtype, seed), 1e-5) == -1
+def test_row_sums_are_those_in_float64(species, shape, dtype, seed):
+    probs = trajectory(species, shape, dtype, seed)
+    np.testing.assert_allclose(row_sums(probs), probs.sum(axis=-1, dtype=np.float64), rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
@@ -381,13 +386,6 @@ def test_narrowing_rounds_as_numpy_does():
     numbers = ~np.isnan(values)
     np.testing.assert_array_equal(bits[numbers], expected.view(np.uint16)[numbers])
     assert np.isnan(bits.view(np.float16)[~numbers]).all()
-
-
-def test_first_invalid_row_takes_the_tolerance_at_its_word():
-    probs = np.array([[[0.5, 0.5 + 2.0**-10]]])
-    assert kernels.first_invalid_row(probs, 2.0**-10) == -1
-    assert kernels.first_invalid_row(probs, 2.0**-11) == 0
-    assert kernels.first_invalid_row(np.empty((0, 3, 2)), 1e-3) == -1
 
 
 # How the kernels are compiled
@@ -423,7 +421,9 @@ outermost = pytest.mark.skipif("TDDS_INNER" in os.environ, reason="this is the i
 
 @outermost
 def test_kernels_hold_interpreted():
-    run_these_tests("magnitudes or zero or nan or huge or goes_on or survive or first_invalid", NUMBA_DISABLE_JIT="1")
+    run_these_tests(
+        "magnitudes or zero or nan or huge or goes_on or survive or is_no or widening", NUMBA_DISABLE_JIT="1"
+    )
 
 
 @outermost
@@ -434,7 +434,8 @@ def test_kernels_hold_bounds_checked(tmp_path):
 
 @outermost
 def test_kernels_hold_on_a_processor_without_wide_vectors(tmp_path):
-    run_these_tests("equal or magnitudes or zero", NUMBA_CPU_NAME="generic", NUMBA_CACHE_DIR=str(tmp_path))
+    selection = "equal or magnitudes or zero or widening or narrowing"
+    run_these_tests(selection, NUMBA_CPU_NAME="generic", NUMBA_CACHE_DIR=str(tmp_path))
 
 
 @outermost
@@ -466,9 +467,11 @@ for locators in (caching.CacheImpl, caching.CodeLibraryCacheImpl, caching.Compil
 import numpy as np
 from tdds import kernels
 probs, out = np.full((2, 3, 4), 0.25, dtype=np.float32), np.ones((2, 2))
-kernels.kl_differences(probs, False, False, out)
+sums = np.empty((2, 3))
+kernels.row_sums(probs, sums)
+assert (sums == 1).all()
+kernels.kl_differences(probs, sums, False, False, out)
 assert not out.any()
-assert kernels.first_invalid_row(probs, 1e-3) == -1
 """
     run_python("-c", script)
     run_python("-c", script[script.index("import numpy") :], HOME=nowhere, NUMBA_CACHE_DIR=nowhere)

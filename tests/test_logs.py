@@ -437,10 +437,10 @@ def blocks(text, language):
 SECTIONS = {text.split("\n", 1)[0]: text for text in GUIDE.split("\n## ")[1:] if "```" in text}
 
 
-PEER = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # Keras on NumPy 2
+FRAMEWORK = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # Keras on NumPy 2
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=PEER if n in ("Keras", "JAX") else []) for n in SECTIONS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=FRAMEWORK if n in ("Keras", "JAX") else []) for n in SECTIONS])
 def test_the_guide(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in ("Keras", "JAX"):

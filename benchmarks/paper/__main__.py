@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--datasets", nargs="+", metavar="NAME", help="digits, cifar10, cifar100")
     scale.add_argument("--rates", nargs="+", type=float, metavar="P", help="pruning rates, the share removed")
     scale.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
+    scale.add_argument(
+        "--recordings", nargs="+", type=int, metavar="SEED", help="of the trajectories whose differences are measured"
+    )
     scale.add_argument("--epochs", type=int, help="of training on a coreset")
     scale.add_argument("--lr", type=float, help="of training on a coreset")
 
@@ -53,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--runs", type=Path, default=ROOT / "runs", help="where recordings lie: 10 MB an epoch of CIFAR-100"
     )
     work.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="e.g. cifar10=cifar-10-python.tar.gz")
-    work.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    work.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
 
     whole = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = whole.add_subparsers(required=True)
@@ -67,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     of_run.add_argument("--compile", action="store_true", help="torch.compile with CUDA graphs")
     of_run.set_defaults(command=run_command)
     of_tables = commands.add_parser("tables", parents=[results, scale], help="write the tables and pictures of a scale")
-    of_tables.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "results")
+    of_tables.add_argument("-o", "--output", type=Path, metavar="PAGE.md", help="pictures go to images/ beside it")
     of_tables.set_defaults(command=tables_command)
     of_rebuild = commands.add_parser("rebuild", parents=[results, work], help="the coreset of a line of the results")
     of_rebuild.add_argument("line", type=int, help="from 1")
@@ -91,7 +94,9 @@ def run_command(asked: argparse.Namespace) -> None:
 def tables_command(asked: argparse.Namespace) -> None:
     from benchmarks.paper.tables import write
 
-    print(write(asked_scale(asked), Results(asked.results), asked.output))
+    page = asked.output or ROOT / "docs" / "results" / f"{asked.scale}.md"
+    write(asked_scale(asked), Results(asked.results), page)
+    print(page)
 
 
 def rebuild_command(asked: argparse.Namespace) -> None:
@@ -104,7 +109,9 @@ def rebuild_command(asked: argparse.Namespace) -> None:
 def asked_scale(asked: argparse.Namespace) -> Scale:
     """The scale with what the command line changes of it."""
     scale = SCALES[asked.scale]
-    changes = {name: tuple(value) for name in ("datasets", "rates", "seeds") if (value := getattr(asked, name))}
+    changes = {
+        name: tuple(value) for name in ("datasets", "rates", "seeds", "recordings") if (value := getattr(asked, name))
+    }
     schedule = {name: value for name in ("epochs", "lr") if (value := getattr(asked, name))}
     return replace(scale, training=replace(scale.training, **schedule), **changes)
 

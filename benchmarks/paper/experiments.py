@@ -83,10 +83,7 @@ def leading(scale: Scale, dataset: str, rate: float) -> list[dict[str, Any]]:
 def everything(scale: Scale, dataset: str, rate: float) -> list[dict[str, Any]]:
     """TDDS by every sampler, every other method, and the opposite end of each that has one."""
     own = tdds(scale, dataset, rate)
-    others = (
-        method for method, score in METHODS.items() if method not in ("tdds", "random") and not score.needs_features
-    )
-    plain = [own, *(other(scale, method) for method in others)]
+    plain = [own, *(other(scale, method) for method in METHODS if method not in ("tdds", "random"))]
     turned = [one | {"end": "opposite"} for one in plain if METHODS[one["method"]].keeps in ("largest", "smallest")]
     sampled = [own | {"sampler": sampler} for sampler in SAMPLERS if sampler != "random"]
     return [*leading(scale, dataset, rate), *plain, *sampled, *turned]
@@ -183,7 +180,7 @@ EXPERIMENTS = {
         compare(leading, lambda scale: [{"budget": "steps"}]),
     ),
     "fig4": Experiment("Figures 4 and 7: T and K", compare(grid, highest=True), rows="T", columns="K"),
-    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta", columns="pruning_rate"),
+    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta"),
     "table5": Experiment(
         "Figure 6 and Table 5: ablations", compare(ablations, learning_rates, highest=True), columns="lr"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,17 +24,16 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._rows: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)  # by cell, then by the data's hash
         text = path.read_text() if path.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             path.write_text(whole)
         for line in whole.splitlines():
-            row = json.loads(line)
-            self._rows[Cell.of(row).key, row["dataset_sha256"]] = row
+            self._hold(json.loads(line))
 
     def get(self, cell: Cell, dataset_sha256: str) -> dict[str, Any] | None:
-        return self._rows.get((cell.key, dataset_sha256))
+        return self._rows[cell.key].get(dataset_sha256)
 
     def of(self, cell: Cell) -> list[dict[str, Any]]:
         """The row of a cell, whatever the data's hash, or none.
@@ -43,11 +43,11 @@ class Results:
         ValueError
             There are rows of different data under one name, which no table can hold.
         """
-        found = [row for (key, _), row in self._rows.items() if key == cell.key]
+        found = self._rows[cell.key]
         if len(found) > 1:
-            hashes = ", ".join(row["dataset_sha256"][:8] for row in found)
+            hashes = ", ".join(sha256[:8] for sha256 in found)
             raise ValueError(f"{self.path} has rows of different data called {cell.dataset}: {hashes}.")
-        return found
+        return list(found.values())
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; it is on disk when this returns."""
@@ -56,7 +56,10 @@ class Results:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._rows[Cell.of(row).key, row["dataset_sha256"]] = dict(row)
+        self._hold(row)
+
+    def _hold(self, row: Mapping[str, Any]) -> None:
+        self._rows[Cell.of(row).key][row["dataset_sha256"]] = dict(row)
 
 
 def sha256_of(indices: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from benchmarks.paper.cells import Cell
 from benchmarks.paper.data import Dataset, load_dataset
 from benchmarks.paper.results import Results, machine, sha256_of
-from benchmarks.paper.selection import Recording, choose, recordings_of
+from benchmarks.paper.selection import Recording, choose, has_features, recordings_of
 from benchmarks.paper.settings import Scale
 from benchmarks.paper.training import Training, precision, record
 from tdds.samplers import Coreset
@@ -58,17 +58,19 @@ def run(cells: Iterable[Cell], work: Workplace, results: Results) -> None:
         asked = list(group)
         dataset = work.load(asked[0])
         pending = [cell for cell in asked if results.get(cell, dataset.sha256) is None]
-        wanted = [*pending, *map(_of_seed_0, pending)]
-        folders = work.folders(wanted, dataset)
+        folders = work.folders(_with_seed_0(pending), dataset)
         for recording, folder in folders.items():
             row = _record(recording, folder, dataset, work)
             if results.get(Cell.of(row), dataset.sha256) is None:
                 results.append(row)
-        coresets = choose(wanted, dataset, folders)
+        possible = [cell for cell in pending if has_features(_with_seed_0([cell]), folders)]
+        if len(possible) < len(pending):
+            print(f"{len(pending) - len(possible)} of moderate left out: {dataset.name} was recorded without features")
+        coresets = choose(_with_seed_0(possible), dataset, folders)
         rows = Parallel(work.n_jobs, return_as="generator_unordered")(
-            delayed(_train)(cell, work, coresets[cell.key], coresets[_of_seed_0(cell).key]) for cell in pending
+            delayed(_train)(cell, work, coresets[cell.key], coresets[_of_seed_0(cell).key]) for cell in possible
         )
-        for n_done, row in enumerate(rows, len(asked) - len(pending) + 1):
+        for n_done, row in enumerate(rows, len(asked) - len(possible) + 1):
             results.append(row)
             print(f"{n_done}/{len(asked)} {_sentence(row)}", flush=True)
 
@@ -89,6 +91,11 @@ def rebuild(row: Mapping[str, Any], work: Workplace) -> np.ndarray:
     if sha256_of(indices) != row["coreset_sha256"]:
         raise ValueError("The coreset is another than the row's: its trajectory was recorded anew.")
     return indices
+
+
+def _with_seed_0(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells, and what each would be if it were of the recording of seed 0 alone."""
+    return [one for cell in cells for one in (cell, _of_seed_0(cell))]
 
 
 def _of_seed_0(cell: Cell) -> Cell:
@@ -114,8 +121,10 @@ def _train(cell: Cell, work: Workplace, coreset: Coreset, of_seed_0: Coreset) ->
         for _ in range(cell.training.epochs):
             training.epoch()
         row |= {"accuracy": training.test(), "seconds": training.seconds}
-    if cell.method != "random" and cell.recordings != (0,):
-        row["shared"] = float(np.isin(coreset.indices, of_seed_0.indices).mean())
+    if cell.recordings != (0,):
+        shared = np.isin(coreset.indices, of_seed_0.indices).mean()
+        # a random choice does not hang on the recording; what two of them share is chance
+        row["shared"] = len(coreset.indices) / len(dataset) if cell.method == "random" else float(shared)
     if len(dataset.spoiled):
         row["spoiled_share"] = float(np.isin(coreset.indices, dataset.spoiled).mean())
     return row

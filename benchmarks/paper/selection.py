@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.paper.cells import Cell
 from benchmarks.paper.data import Dataset
-from benchmarks.paper.training import Schedule
+from benchmarks.paper.training import FEATURES, Schedule
 from tdds import open_trajectory
 from tdds.engine import compute_scores
 from tdds.samplers import CUTOFFS, SAMPLERS, Coreset, Sampler, Stratified, count_kept, draw_coreset
@@ -32,10 +32,7 @@ def choose(cells: Sequence[Cell], dataset: Dataset, folders: Mapping[Recording, 
     for cell in cells:
         for recording in recordings_of(cell):
             wanted[recording] |= {repr(score): score for score in (_score(cell), _second(cell)) if score is not None}
-    scores = {
-        recording: compute_scores(open_trajectory(folders[recording] / "run"), chosen)
-        for recording, chosen in wanted.items()
-    }
+    scores = {recording: _compute(folders[recording], chosen) for recording, chosen in wanted.items()}
 
     def mean_of(cell: Cell, score: Score | None) -> np.ndarray | None:
         if score is None:
@@ -59,6 +56,17 @@ def choose(cells: Sequence[Cell], dataset: Dataset, folders: Mapping[Recording, 
             random_state=cell.seed,
         )
     return coresets
+
+
+def has_features(cells: Iterable[Cell], folders: Mapping[Recording, Path]) -> bool:
+    """Whether those of the cells that need features have recordings with them; there are older ones without."""
+    recordings = (one for cell in cells if _score(cell).needs_features for one in recordings_of(cell))
+    return all((folders[recording] / FEATURES).exists() for recording in recordings)
+
+
+def _compute(folder: Path, scores: Mapping[str, Score]) -> dict[str, np.ndarray]:
+    features = np.load(folder / FEATURES) if any(score.needs_features for score in scores.values()) else None
+    return compute_scores(open_trajectory(folder / "run"), scores, features=features)
 
 
 def _score(cell: Cell) -> Score:

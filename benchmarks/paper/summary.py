@@ -26,18 +26,21 @@ def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Resul
     return found
 
 
-def is_begun(values: Values) -> bool:
-    """Whether there is something to compare: experiments share training runs, and one column of many says nothing.
+def is_begun(values: Values, experiment: Experiment) -> bool:
+    """Whether there is something to compare: experiments share training runs, and often a part is another's.
 
-    A random choice does not count; it stands in columns of which nothing else was run.
+    That is two rows, and two columns but for pruning rates, each of which says something alone. A random choice does
+    not count; it stands where nothing else was run.
     """
     filled = [place for place, found in values.items() if found and place[0] != "random"]
-    return len(filled) > 1 and len({column for _, column in filled}) >= min(2, len({column for _, column in values}))
+    rows, columns = ({place[axis] for place in filled} for axis in (0, 1))
+    alone = experiment.columns == "pruning_rate" or len({column for _, column in values}) == 1
+    return len(rows) > 1 and len(columns) > (0 if alone else 1)
 
 
 def half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean by Student's t; 0 for a single value, which has none."""
-    if len(values) < 2:
+    """Half of the 95 % interval of the mean by Student's t; 0 for fewer than three values, of which it says nothing."""
+    if len(values) < 3:
         return 0.0
     return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 

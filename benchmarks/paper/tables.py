@@ -17,33 +17,33 @@ from benchmarks.paper.summary import Values, axes_of, half_width, is_begun, valu
 from benchmarks.paper.training import Schedule
 
 
-def write(scale: Scale, results: Results, folder: Path) -> Path:
-    """Write the tables and pictures of a scale into `folder`: one Markdown file, which is returned."""
-    parts = [f"# Results at `--scale {scale.name}`", _settings(scale)]
+def write(scale: Scale, results: Results, page: Path) -> None:
+    """Write the tables of a scale, a Markdown page, and its pictures into `images` beside it."""
+    parts = [f"# Results at `--scale {scale.name}`, {scale.training.epochs} epochs", _settings(scale)]
     for name, experiment in EXPERIMENTS.items():
         for dataset in scale.datasets:
             values = values_of(experiment, dataset, scale, results)
-            if is_begun(values):
-                picture = Path("images") / f"{scale.name}-{name}-{dataset}.png"
-                draw(values, experiment, f"{experiment.title}: {dataset}", folder / picture)
+            if is_begun(values, experiment):
+                picture = Path("images") / f"{page.stem}-{name}-{dataset}.png"
+                draw(values, experiment, f"{experiment.title}: {dataset}", page.parent / picture)
                 parts.append(f"## {experiment.title}: {dataset}\n\n{_progress(name, values)}")
                 parts.append(table(values, experiment))
                 parts.append(f"![{experiment.title}: {dataset}]({picture})")
-    path = folder / f"{scale.name}.md"
-    path.write_text("\n\n".join(parts) + "\n")
-    return path
+    page.write_text("\n\n".join(parts) + "\n")
 
 
 def table(values: Values, experiment: Experiment) -> str:
-    """In percent: the mean and its interval where there are several seeds; the best of each column is bold."""
+    """In percent: the mean, and its interval where there are three values; the best accuracy of each column is bold."""
     rows, columns = axes_of(values, experiment)
     best = {
-        column: max(np.mean(values[row, column]) for row in rows if values.get((row, column))) for column in columns
+        column: max(np.mean(values[row, column]) for row in rows if values.get((row, column)))
+        for column in columns
+        if experiment.shows == "accuracy"
     }
     lines = [[experiment.rows.replace("label", "method"), *(f"{experiment.columns} = {column}" for column in columns)]]
     lines.append(["---", *["---:"] * len(columns)])
     for row in rows:
-        lines.append([str(row), *(_shown(values.get((row, column), []), best[column]) for column in columns)])
+        lines.append([str(row), *(_shown(values.get((row, column), []), best.get(column)) for column in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -55,11 +55,11 @@ def _progress(name: str, values: Values) -> str:
     return f"`{name}`: {len(numbers)} of {len(values)} places of the table, {runs} each."
 
 
-def _shown(values: list[float], best: float) -> str:
+def _shown(values: list[float], best: float | None) -> str:
     if not values:
         return ""
     mean = f"**{np.mean(values):.1f}**" if np.mean(values) == best else f"{np.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {half_width(values):.1f}"
+    return f"{mean} ± {half_width(values):.1f}" if len(values) > 2 else mean
 
 
 def _settings(scale: Scale) -> str:

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from benchmarks.paper.data import Dataset
+from benchmarks.paper.data import PAD, Dataset
 from benchmarks.paper.networks import NETWORKS
 from tdds.torch import TrajectoryRecorder, weighted_loss
+
+FEATURES = "features.npy"  #: beside a recorded trajectory
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,25 @@ class Training:
             self.scheduler.step()
             if on_batch is not None:
                 on_batch(samples, logits.detach())
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         self.n_epochs += 1
         self.seconds += time.perf_counter() - began
 
     def test(self) -> float:
         """The accuracy on the test images."""
-        self.model.eval()
-        with torch.no_grad(), self._precision():
-            batches = zip(self.dataset.test_images.split(1000), self.dataset.test_labels.split(1000), strict=True)
-            hits = [(self.model(self.dataset.normalise(x)).argmax(1) == y).sum() for x, y in batches]
-        self.accuracies.append(int(sum(hits)) / len(self.dataset.test_labels))
+        hits = self._evaluate(self.model, self.dataset.test_images).argmax(1) == self.dataset.test_labels
+        self.accuracies.append(int(hits.sum()) / len(hits))
         return self.accuracies[-1]
+
+    def features(self) -> Tensor:
+        """What the last hidden layer makes of the training images as they are, neither cropped nor mirrored."""
+        return self._evaluate(self.model[:-1], self.dataset.images[:, PAD:-PAD, PAD:-PAD])
+
+    def _evaluate(self, network: nn.Sequential, images: Tensor) -> Tensor:
+        network.eval()
+        with torch.no_grad(), self._precision():
+            return torch.cat([network(self.dataset.normalise(batch)).float() for batch in images.split(1000)])
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision(self.device.type) == "bf16")
@@ -126,6 +136,8 @@ def record(
 ) -> dict[str, Any]:
     """Train on everything and record the trajectory in `folder`/run; returns test accuracy after each epoch, and time.
 
+    Beside the trajectory lie the features of the trained network, `folder`/features.npy, that "moderate" needs.
+
     Goes on after the last whole epoch where an earlier call was cut off, and does nothing where it was not.
     """
     checkpoint, finished = folder / "checkpoint.pt", folder / "history.json"
@@ -144,6 +156,7 @@ def record(
             recorder.end_epoch()
             print(f"{folder.name}: epoch {training.n_epochs}, test accuracy {training.test():.1%}", flush=True)
             training.save(checkpoint)
+    np.save(folder / FEATURES, training.features().cpu().numpy())
     history = {"accuracies": training.accuracies, "seconds": training.seconds}
     replace_file(finished, lambda half: half.write_text(json.dumps(history)))
     checkpoint.unlink()

@@ -1,45 +1,27 @@
 """The command line: `tdds score run -o scores.h5`, `tdds select scores.h5 --pruning-rate 0.9 -o kept.csv`."""
 
-from __future__ import annotations
-
 import sys
-
-import typer
-from rich.markup import escape
-
-from tdds.cli.common import err
-from tdds.cli.scores import combine, compare, score, select
-from tdds.cli.show import demo, report
-from tdds.cli.sources import convert, info, verify
-
-app = typer.Typer(
-    help="Train on less data: score training trajectories, keep the samples that matter.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")(score)
-app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")(select)
-app.command(epilog="Example: tdds combine seed0.h5 seed1.h5 seed2.h5 -o mean.h5")(combine)
-app.command(epilog="Example: tdds report scores.h5 --images data.npz -o report.html")(report)
-app.command(epilog="Example: tdds compare logs/ --labels labels.npy --method tdds,el2n --K 5,10")(compare)
-app.command()(info)
-app.command()(verify)
-app.command(epilog="Example: tdds convert logs/ -o run.h5")(convert)
-app.command("pack", epilog="Example: tdds pack run/ -o run.h5", help="Another name of convert.")(convert)
-app.command()(demo)
+from typing import Any
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line on the standard error, exit status 1."""
+    """Run the command line. Ctrl-C, while it is still being imported too, is one line and exit status 130."""
     try:
-        app()
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        err.print(f"[bold red]tdds:[/bold red] {escape(reason)}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        from tdds.cli.app import run
+
+        run()
     except KeyboardInterrupt:
-        err.print("tdds: interrupted", highlight=False)
+        print(
+            "tdds: interrupted; the output is as it was. The same command starts anew, `tdds score` from the samples "
+            "that it has kept.",
+            file=sys.stderr,
+        )
         sys.exit(130)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module 'tdds.cli' has no attribute {name!r}")
+    from tdds.cli.app import app
+
+    return app

@@ -49,6 +49,9 @@ Features = Annotated[
         metavar="FILE", help="What a trained model makes of each sample, for moderate; as --labels.", show_default=False
     ),
 ]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Check a store first, and leave its damaged epochs out.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -110,7 +113,13 @@ def describe(trajectory: Any) -> dict[str, Any]:
 
 
 def open_source(
-    source: str, axes: str | None, kind: Kind | None, missing: Missing, labels: str | None, ids: str | None
+    source: str,
+    axes: str | None,
+    kind: Kind | None,
+    missing: Missing,
+    labels: str | None = None,
+    ids: str | None = None,
+    damaged: str = "unchecked",
 ) -> Any:
     from tdds.sources import open_trajectory
     from tdds.tables import read_column
@@ -120,6 +129,7 @@ def open_source(
         axes=axes,
         kind=kind,
         missing=missing,
+        damaged=damaged,
         labels=None if labels is None else read_column(labels),
         ids=None if ids is None else read_column(ids),
     )

@@ -19,6 +19,7 @@ from tdds.cli.common import (
     Labels,
     MissingOption,
     Scores,
+    SkipDamaged,
     Source,
     check_output,
     describe,
@@ -65,22 +66,32 @@ def score(
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First hold every value of a store or a packed .h5 against its checksum.")
+    ] = False,
+    skip_damaged: SkipDamaged = False,
     memory_limit: Annotated[float, typer.Option(help="Bound of the buffers, in MiB.")] = 256,
     n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and score nothing.")] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every sample of a trajectory."""
+    """Score every sample of a trajectory.
+
+    Of a run of more than some seconds on files, what is scored is kept beside the output: killed or interrupted, the
+    same command goes on from there.
+    """
     import numpy as np
 
     from tdds.engine import compute_scores
+    from tdds.partial import PartialScores, count_samples
     from tdds.scores import make_scores
     from tdds.tables import ScoreTable, check_scores_output, read_column
 
     check_output(output, force)
     check_scores_output(output)
-    trajectory = open_source(source, axes, kind, missing, labels, ids)
+    damaged = "skip" if skip_damaged else "error" if verify else "unchecked"
+    trajectory = open_source(source, axes, kind, missing, labels, ids, damaged)
     given: dict[str, Any] = {
         "T": parse_list("T", T, int),
         "K": parse_list("K", K, int),
@@ -100,6 +111,9 @@ def score(
             return print_json(dataclasses.asdict(cost))
         out.print(say_cost(cost), highlight=False)
         return None
+    partial = PartialScores(output, trajectory, chosen) if trajectory.files() else None
+    if partial and (n_done := sum(map(count_samples, partial.load()))):
+        err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {partial.folder}", highlight=False)
     scores = compute_scores(
         trajectory,
         chosen,
@@ -107,6 +121,7 @@ def score(
         memory_limit=memory_limit,
         n_jobs=n_jobs,
         verbose=err.is_terminal,
+        partial=partial,
     )
     n_read = max(one.check(trajectory.n_epochs) or 1 for one in chosen.values())
     table = ScoreTable(
@@ -114,11 +129,14 @@ def score(
         keeps={name: one.keeps for name, one in chosen.items()},
         parameters={name: dataclasses.asdict(one) for name, one in chosen.items()},
         source=describe(trajectory)
-        | {"fingerprint": trajectory.fingerprint(n_read), "n_epochs_read": n_read, "command": typed_command()},
+        | {"fingerprint": trajectory.fingerprint(n_read), "n_epochs_read": n_read, "command": typed_command()}
+        | ({"skipped_epochs": trajectory.skipped} if trajectory.skipped else {}),
         labels=trajectory.labels,
         ids=trajectory.ids,
     )
     table.save(output)
+    if partial:
+        partial.remove()
     summaries = [
         {
             "output": str(output),

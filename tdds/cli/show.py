@@ -55,7 +55,7 @@ def report(
         output,
         name=str(scores),
         samples=Images(images) if images else Rows(data) if data else None,
-        trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing, None, None),
+        trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing),
         method=method,
         pruning_rate=pruning_rate,
         command=typed_command(),

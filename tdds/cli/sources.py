@@ -16,6 +16,7 @@ from tdds.cli.common import (
     KindOption,
     Labels,
     MissingOption,
+    SkipDamaged,
     Source,
     check_output,
     describe,
@@ -43,7 +44,7 @@ def info(
         what |= {f"{name} {key}": value for name, p in table.parameters.items() for key, value in p.items()}
         what |= {f"source {key}": value for key, value in table.source.items()}
     else:
-        trajectory = open_source(source, axes, kind, missing, None, None)
+        trajectory = open_source(source, axes, kind, missing)
         what = describe(trajectory) | {"scoring": _cost_of_scoring(trajectory)}
     if as_json:
         return print_json(what)
@@ -98,15 +99,21 @@ def convert(
     missing: MissingOption = "error",
     labels: Labels = None,
     ids: Ids = None,
+    skip_damaged: SkipDamaged = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn logs of any known form into one HDF5 trajectory, samples first."""
+    """Turn logs of any known form into one HDF5 trajectory, samples first.
+
+    A store is held against its checksums first, since the file gets new ones.
+    """
     from tdds.engine import progress_bar
-    from tdds.store import pack
+    from tdds.store import is_packed, is_store, pack
 
     check_output(output, force)
-    trajectory = open_source(logs, axes, kind, missing, labels, ids)
+    has_checksums = is_store(logs) or is_packed(logs)
+    damaged = "skip" if skip_damaged else "error" if has_checksums else "unchecked"
+    trajectory = open_source(logs, axes, kind, missing, labels, ids, damaged)
     with progress_bar("Converting", trajectory.n_samples, err.is_terminal) as advance:
         pack(trajectory, output, overwrite=force, progress=advance)
     what = describe(trajectory) | {"output": str(output), "bytes": output.stat().st_size}

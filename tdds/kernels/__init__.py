@@ -10,15 +10,9 @@ Pruning", CVPR 2024. The logarithms hold ``EPS``, as in the authors' script; the
 
 from tdds.kernels.compiling import EPS
 from tdds.kernels.differences import ce_differences, kl_differences, moving_average, windowed_mean, windowed_variance
+from tdds.kernels.halves import narrow_to_float16, widen_float16
 from tdds.kernels.statistics import correct, entropies, error_norms, label_probabilities, margins, top_margins
-from tdds.kernels.values import (
-    decode_log8,
-    first_invalid_row,
-    narrow_to_float16,
-    softmax,
-    widen_bfloat16,
-    widen_float16,
-)
+from tdds.kernels.values import decode_log8, row_sums, softmax, widen_bfloat16
 
 __all__ = [
     "EPS",
@@ -33,10 +27,10 @@ __all__ = [
     "label_probabilities",
     "margins",
     "top_margins",
-    "decode_log8",
-    "first_invalid_row",
     "narrow_to_float16",
+    "widen_float16",
+    "decode_log8",
+    "row_sums",
     "softmax",
     "widen_bfloat16",
-    "widen_float16",
 ]

@@ -4,7 +4,7 @@ import numba
 
 EPS = 1e-8
 
-# No 'nnan' and no 'ninf': `first_invalid_row` must see them. The flags of VALUEWISE leave no order of operations to the
+# No 'nnan' and no 'ninf': `row_sums` must show them. The flags of VALUEWISE leave no order of operations to the
 # compiler, so a value gives the same bits in the vector loop as in its remainder, wherever it stands in a block.
 VALUEWISE = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 OPTIONS = {**VALUEWISE, "fastmath": {"reassoc", "contract", "arcp", "nsz", "afn"}}

@@ -18,8 +18,9 @@ _C = (
     0.22130609616447092,
     0.20165083477847542,
 )
-_EPS32, _ONE32, _LOG2_32 = np.float32(EPS), np.float32(1), np.float32(_LOG2)
 _C32 = (np.float32(_C[0]), np.float32(_C[1]), np.float32(_C[2]), np.float32(_C[3]))
+_EPS32, _TWO_EPS32 = np.float32(EPS), np.float32(2 * EPS)
+_ONE32, _LOG2_32 = np.float32(1), np.float32(_LOG2)
 
 
 @kernel(**VALUEWISE)
@@ -50,34 +51,31 @@ def _kl_excesses(p, q, out):
     differs from p. EPS cancels in s's numerator where e = 0; q 2s = numerator (1 + s) - 2 EPS s does the rest.
     """
     for j in range(p.shape[0]):
-        a = p[j] + _EPS32
-        bits = np.float32(q[j] + _EPS32).view(np.int32) - np.float32(a).view(np.int32)
-        e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)
+        a, b = np.float32(p[j] + _EPS32), np.float32(q[j] + _EPS32)
+        e = np.int32((b.view(np.int32) - a.view(np.int32) + (_EXPONENT >> 1)) & -_EXPONENT)
         scale = np.int32(e + _ONE).view(np.float32)
         rest = _ONE32 - scale
-        near = p[j] * scale
-        moved = (q[j] - near) + _EPS32 * rest
-        s = moved / ((q[j] + near) + (_EPS32 + _EPS32 * scale))
+        moved = (q[j] - p[j] * scale) + _EPS32 * rest
+        s = moved / (b + a * scale)
         z = s * s
         tail = q[j] * (z * (_C32[1] + z * (_C32[2] + z * _C32[3])))
-        out[j] = (q[j] * (np.float32(e) * _LOG2_32) + a * rest) + s * ((moved - _EPS32 - _EPS32) + tail)
+        out[j] = (q[j] * (np.float32(e) * _LOG2_32) + a * rest) + s * ((moved - _TWO_EPS32) + tail)
 
 
 @kernel(**VALUEWISE)
 def _kl_terms_single(p, q, out):
     """``out = q log(b / a)`` in float32, as in `_kl_terms`."""
     for j in range(p.shape[0]):
-        bits = np.float32(q[j] + _EPS32).view(np.int32) - np.float32(p[j] + _EPS32).view(np.int32)
-        e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)
+        a, b = np.float32(p[j] + _EPS32), np.float32(q[j] + _EPS32)
+        e = np.int32((b.view(np.int32) - a.view(np.int32) + (_EXPONENT >> 1)) & -_EXPONENT)
         scale = np.int32(e + _ONE).view(np.float32)
-        near = p[j] * scale
-        s = ((q[j] - near) + _EPS32 * (_ONE32 - scale)) / ((q[j] + near) + (_EPS32 + _EPS32 * scale))
+        s = ((q[j] - p[j] * scale) + _EPS32 * (_ONE32 - scale)) / (b + a * scale)
         z = s * s
         out[j] = q[j] * (np.float32(e) * _LOG2_32 + s * (_C32[0] + z * (_C32[1] + z * (_C32[2] + z * _C32[3]))))
 
 
 @kernel
-def _row_sums(terms, magnitude, out):
+def _sum_terms(terms, magnitude, out):
     """``out[row] = sum_c terms[row, c]``, or of their absolute values, for as many rows as `out` has."""
     for row in range(out.shape[0]):
         total = terms.dtype.type(0)
@@ -87,23 +85,15 @@ def _row_sums(terms, magnitude, out):
 
 
 @kernel
-def _add_row_changes(p, q, out):
-    """``out[row] += sum_c (q[row, c] - p[row, c])``."""
-    for row in range(out.shape[0]):
-        total = 0.0
-        for c in range(p.shape[1]):
-            total += np.float64(q[row, c] - p[row, c])
-        out[row] += total
-
-
-@kernel
-def kl_differences(probs, single, inner_magnitude, out):
+def kl_differences(probs, sums, single, inner_magnitude, out):
     """Eq. 10: ``out[i, t] = sum_c p[t+1, c] (log p[t+1, c] - log p[t, c])``, the change of epoch t + 1 against t.
 
     Parameters
     ----------
     probs : (n_samples, n_epochs, n_classes) float array
         Rows are distributions; exact 0 and 1 are legal.
+    sums : (n_samples, n_epochs) float64 array
+        `row_sums` of `probs`: what the rounding of stored probabilities leaves of 1 is part of the difference.
     single : bool
         Compute the terms in float32, within 3e-6 of a difference's own size; `probs` must be float32. False: float64.
     inner_magnitude : bool
@@ -121,25 +111,25 @@ def kl_differences(probs, single, inner_magnitude, out):
     stretch = n_epochs if n_classes >= 64 else len(rows)
     n_rows = max(1, RUN // n_classes)
     terms, singles = np.empty((n_rows, n_classes)), np.empty((n_rows, n_classes), np.float32)
-    sums = np.empty(n_rows)
+    totals = np.empty(n_rows)
+    excess = single and not inner_magnitude
     for start in range(0, len(rows), max(1, stretch)):
         for first in range(start, start + stretch - 1, n_rows):
             last = min(first + n_rows, start + stretch - 1)
-            p, q, found = rows[first:last], rows[first + 1 : last + 1], sums[: last - first]
+            p, q, found = rows[first:last], rows[first + 1 : last + 1], totals[: last - first]
             if not single:
                 _kl_terms(p.reshape(-1), q.reshape(-1), terms.reshape(-1))
-                _row_sums(terms, inner_magnitude, found)
-            elif inner_magnitude:
-                _kl_terms_single(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
-                _row_sums(singles, True, found)
+                _sum_terms(terms, inner_magnitude, found)
             else:
-                _kl_excesses(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
-                _row_sums(singles, False, found)
-                _add_row_changes(p, q, found)
+                if inner_magnitude:
+                    _kl_terms_single(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
+                else:
+                    _kl_excesses(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
+                _sum_terms(singles, inner_magnitude, found)
             i, t = first // n_epochs, first % n_epochs
             for row in range(last - first):
                 if t < n_epochs - 1:
-                    out[i, t] = sums[row]
+                    out[i, t] = totals[row] + (sums[i, t + 1] - sums[i, t] if excess else 0.0)
                     t += 1
                 else:
                     i, t = i + 1, 0

@@ -1,4 +1,4 @@
-"""Stored values to checked probabilities, and back."""
+"""Stored values to probabilities that can be checked."""
 
 import math
 
@@ -61,25 +61,6 @@ def softmax(logits, out):
 
 
 @kernel(**VALUEWISE)
-def widen_float16(bits, out):
-    """``out = bits`` of float16 as float32, exactly, subnormals, infinities and nan included.
-
-    Parameters
-    ----------
-    bits : (n_values,) uint16 array
-    out : (n_values,) float32 array
-        By integer arithmetic, which LLVM makes vectors of: a half is a float with three zeros less in its exponent.
-    """
-    wide = out.view(np.int32)
-    for j in range(bits.shape[0]):
-        half = np.int32(bits[j])
-        size = np.int32(half & 0x7FFF)
-        normal = np.int32((size << 13) + (112 << 23) + ((112 << 23) if size >= 0x7C00 else 0))
-        subnormal = np.float32(np.float32(size) * np.float32(2.0**-24)).view(np.int32)
-        wide[j] = np.int32((half & 0x8000) << 16) | (subnormal if size < 0x400 else normal)
-
-
-@kernel(**VALUEWISE)
 def widen_bfloat16(bits, out):
     """``out = bits`` of bfloat16, the upper half of a float32, as float32; shapes as in `widen_float16`."""
     wide = out.view(np.int32)
@@ -109,45 +90,20 @@ def decode_log8(codes, probs, out):
             out[row, c] *= scale
 
 
-@kernel(**VALUEWISE)
-def narrow_to_float16(values, out):
-    """``out = values`` rounded to the nearest float16, ties to even; what is too large becomes infinite, nan stays.
-
-    Parameters
-    ----------
-    values : (n_values,) float32 array
-    out : (n_values,) uint16 array
-        Bits of float16. NumPy's own cast takes a hundred times as long for values below 6e-5.
-    """
-    bits = values.view(np.int32)
-    for j in range(values.shape[0]):
-        size = np.int32(bits[j] & 0x7FFFFFFF)
-        odd = np.int32((size >> 13) & 1)
-        normal = np.int32((size - (112 << 23) + 0xFFF + odd) >> 13)
-        # 0.5 has the exponent at which the last bit of a float32 is worth that of a subnormal half.
-        subnormal = np.int32(np.float32(size.view(np.float32) + np.float32(0.5)).view(np.int32) - (126 << 23))
-        beyond = np.int32(0x7E00 if size > (255 << 23) else 0x7C00)
-        half = subnormal if size < (113 << 23) else (normal if size < (143 << 23) else beyond)
-        out[j] = np.uint16(((bits[j] >> 16) & 0x8000) | half)
-
-
 @kernel
-def first_invalid_row(probs, tolerance):
-    """Flat index ``i * n_epochs + t`` of the first row that is no distribution, or -1.
+def row_sums(probs, out):
+    """``out[i, t] = sum_c probs[i, t, c]``, or nan where a value is negative: no distribution, whatever the sum.
 
     Parameters
     ----------
     probs : (n_samples, n_epochs, n_classes) float array
-    tolerance : float
-        How far a row's sum may be from 1. A negative, nan or infinite value is invalid whatever the sum.
+    out : (n_samples, n_epochs) float64 array
     """
     n_samples, n_epochs, n_classes = probs.shape
     for i in range(n_samples):
         for t in range(n_epochs):
-            total, negative = probs.dtype.type(0), False
+            total, negative = 0.0, False
             for c in range(n_classes):
-                total += probs[i, t, c]
+                total += np.float64(probs[i, t, c])
                 negative |= probs[i, t, c] < 0
-            if negative or not abs(total - 1.0) <= tolerance:
-                return i * n_epochs + t
-    return -1
+            out[i, t] = np.nan if negative else total

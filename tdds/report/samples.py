@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import zipfile
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from tdds.npz import open_npz, read_arrays
 from tdds.validation import TrajectoryError, check_ids, check_labels, file_errors
 
 SIDE = 96  # pixels of a thumbnail, at most
@@ -61,28 +62,37 @@ class Images(Samples):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and not zipfile.is_zipfile(path):
-            raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
-        with file_errors(path, "images"), np.load(path, allow_pickle=False) as held:
+        with open_npz(path, "images") as file:
+            known = ("images", "labels", "jpeg_train", "offsets_train", "y_train", "class_names", "ids")
+            wanted = [name for name in known if name in file]
+            held = dict(zip(wanted, read_arrays(path, file, wanted), strict=True))
             if "images" in held:
                 self._pixels, labels = held["images"], "labels"
-                self.n_samples = len(self._pixels)
-                if self._pixels.dtype != np.uint8 or self._pixels.shape[3:] not in ((), (3,)) or self._pixels.ndim < 3:
+                shape = self._pixels.shape
+                if self._pixels.dtype != np.uint8 or shape[3:] not in ((), (3,)) or len(shape) < 3 or 0 in shape:
                     raise TrajectoryError(
                         f"{path}: images are {self._pixels.dtype} of shape {self._pixels.shape}; "
                         "expected uint8, (n, h, w) or (n, h, w, 3)."
                     )
-            elif "jpeg_train" in held:
+                self.n_samples = len(self._pixels)
+            elif "jpeg_train" in held and "offsets_train" in held:
                 self._bytes, self._offsets, labels = held["jpeg_train"], held["offsets_train"], "y_train"
+                bounds = self._offsets.dtype.kind in "iu" and self._offsets.ndim == 1 and len(self._offsets) > 1
+                if self._bytes.dtype != np.uint8 or self._bytes.ndim != 1 or not bounds:
+                    raise TrajectoryError(
+                        f"{path}: jpeg_train are {self._bytes.dtype} of shape {self._bytes.shape}, offsets_train "
+                        f"{self._offsets.dtype} of shape {self._offsets.shape}; expected uint8, and integers where each "
+                        "file begins."
+                    )
                 self.n_samples = len(self._offsets) - 1
             else:
                 raise TrajectoryError(
-                    f"{path}: expected 'images', or 'jpeg_train' and 'offsets_train'; it holds {', '.join(held.files)}."
+                    f"{path}: expected 'images', or 'jpeg_train' and 'offsets_train'; it holds {', '.join(file.files)}."
                 )
             if labels in held:
                 self.labels = check_labels(held[labels], self.n_samples, None)
             if "class_names" in held:
-                self.class_names = [str(name) for name in held["class_names"]]
+                self.class_names = held["class_names"].astype(str).ravel().tolist()
             if "ids" in held:
                 self.ids = check_ids(held["ids"], self.n_samples)
 
@@ -91,7 +101,12 @@ class Images(Samples):
             if not hasattr(self, "_bytes"):
                 return {"image": data_uri(Image.fromarray(self._pixels[sample]))}
             stored = self._bytes[self._offsets[sample] : self._offsets[sample + 1]].tobytes()
-            image = Image.open(io.BytesIO(stored))
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", Image.DecompressionBombWarning)
+                    image = Image.open(io.BytesIO(stored), formats=["JPEG"])
+            except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+                raise TrajectoryError(f"{self.path}: the image of sample {sample} is too large: {error}") from None
             return {"image": as_uri(stored, "jpeg") if max(image.size) <= SIDE else data_uri(image)}
 
 
@@ -115,7 +130,8 @@ class Rows(Samples):
     def __init__(self, path: Path) -> None:
         with file_errors(path, "rows"), open(path, newline="", encoding="utf-8") as file:
             if path.suffix == ".csv":
-                self._names, *self._rows = csv.reader(file)
+                rows = csv.reader(file)
+                self._names, self._rows = next(rows, []), list(rows)
             else:
                 self._names, self._rows = ["text"], [[line.rstrip("\r\n")] for line in file]
         self.n_samples = len(self._rows)

@@ -40,7 +40,10 @@ from tdds.scores.series import (
     MaxProbability,
     Series,
     TargetProbability,
+    Tile,
     TopMargin,
+    WindowedVariances,
+    Windows,
 )
 
 __all__ = [
@@ -76,8 +79,11 @@ __all__ = [
     "Series",
     "TDDS",
     "TargetProbability",
+    "Tile",
     "TopMargin",
     "Variability",
+    "WindowedVariances",
+    "Windows",
     "make_score",
     "make_scores",
     "preset",

@@ -27,6 +27,8 @@ from tdds.scores.series import (
     Series,
     TargetProbability,
     TopMargin,
+    WindowedVariances,
+    Windows,
 )
 from tdds.validation import check_choice, check_epochs, check_integer, check_real, check_windows, random_generator
 
@@ -43,6 +45,10 @@ class Score(Protocol):
     keeps: ClassVar[str]  # "largest", "smallest", or those nearest the "median" of their class
     needs_features: ClassVar[bool]  # it reads these, and the labels, in the place of the trajectory
 
+    @property
+    def windows(self) -> Windows | None:
+        """What `reduce` wants of the windows of its series; None where it wants the series itself."""
+
     def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
         """The number of epochs read, None for all of a stream; raises where the parameters do not fit `n_epochs`."""
 
@@ -50,10 +56,13 @@ class Score(Protocol):
         """The series of a trajectory of `kind`; None where nothing is read."""
 
     def span(self, n_epochs: int) -> tuple[int, int]:
-        """First and one past the last of the `n_epochs` epochs whose series `reduce` wants."""
+        """First and one past the last of the `n_epochs` epochs whose series counts."""
 
     def reduce(self, series: np.ndarray) -> np.ndarray:
-        """One float64 a sample, or one row where `finish` makes one number of it, from the series of its span."""
+        """One float64 a sample, or one row where `finish` makes one number of it, from the series of its span.
+
+        Where there are `windows`, from theirs.
+        """
 
     def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         """The scores from what `reduce` gave for all samples, or from their features."""
@@ -63,6 +72,7 @@ class _Method:
     """What nearly every method does: every epoch counts, and a sample's score depends on that sample alone."""
 
     needs_features: ClassVar[bool] = False
+    windows: ClassVar[Windows | None] = None
 
     def span(self, n_epochs: int) -> tuple[int, int]:
         return 0, n_epochs
@@ -122,25 +132,16 @@ class TDDS(_Method):
         return KLDifferences(FORMULATIONS[self.formulation][0] and self.magnitude, single=self.K >= 8)
 
     @property
-    def width(self) -> int:
-        """Numbers of the series in a window of K epochs."""
-        return self.K if self.loss == "el2n" else self.K - 1
-
-    def variances(self, diffs: np.ndarray) -> np.ndarray:
-        """Eq. 11 of every window of K epochs, (n_samples, n_windows)."""
-        if self.magnitude:
-            diffs = np.abs(diffs)
-        out = np.empty((len(diffs), diffs.shape[1] - self.width + 1))
-        kernels.windowed_variance(np.ascontiguousarray(diffs), FORMULATIONS[self.formulation][1], out)
-        return out
+    def windows(self) -> WindowedVariances:  # type: ignore[override]
+        width = self.K if self.loss == "el2n" else self.K - 1
+        return WindowedVariances(width, self.magnitude, FORMULATIONS[self.formulation][1])
 
     def gains(self, first: int, stop: int) -> np.ndarray:
         """The weight with which each window from `first` to `stop` enters Eq. 12."""
         return np.full(stop - first, float(self.beta)) if self.beta else 1.0 / np.arange(first + 1, stop + 1)
 
-    def reduce(self, series: np.ndarray) -> np.ndarray:
-        variances = self.variances(series)
-        scores = np.zeros(len(series))
+    def reduce(self, variances: np.ndarray) -> np.ndarray:
+        scores = np.zeros(len(variances))
         kernels.moving_average(variances, self.gains(0, variances.shape[1]), scores)
         return scores
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from tdds import kernels
+
+
+class Tile(NamedTuple):
+    """What a series is computed from: some samples at some epochs, checked."""
+
+    values: np.ndarray  # (n_samples, n_epochs, n_classes) probabilities, C-contiguous; losses are (n_samples, n_epochs)
+    sums: np.ndarray  # (n_samples, n_epochs) float64, of the probabilities of each row
+    labels: np.ndarray | None  # (n_samples,) int64
+
+    def at(self, epochs: slice) -> Tile:
+        """The tile of these epochs alone."""
+        values, sums = (np.ascontiguousarray(part[:, epochs]) for part in self[:2])
+        return Tile(values, sums, self.labels)
 
 
 class Series(Protocol):
@@ -18,11 +31,33 @@ class Series(Protocol):
     needs_labels: ClassVar[bool]
     between_epochs: ClassVar[bool]
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        """From (n_samples, n_epochs, n_classes) probabilities, or losses, to float64 numbers.
+    def __call__(self, tile: Tile) -> np.ndarray:
+        """(n_samples, n_epochs) float64, or (n_samples, n_epochs - 1) where the series lies between epochs."""
 
-        (n_samples, n_epochs), or (n_samples, n_epochs - 1) where the series lies between epochs.
-        """
+
+class Windows(Protocol):
+    """Numbers of every window of `width` numbers of a series; hashable, so that equal ones are computed once."""
+
+    @property
+    def width(self) -> int: ...
+
+    def __call__(self, series: np.ndarray) -> np.ndarray:
+        """From (n_samples, n) numbers to float64, (n_samples, n - width + 1)."""
+
+
+@dataclass(frozen=True)
+class WindowedVariances:
+    """Eq. 11 of every window of `width` numbers of the series, of their absolute values where `magnitude` says so."""
+
+    width: int
+    magnitude: bool = True
+    root: bool = False
+
+    def __call__(self, series: np.ndarray) -> np.ndarray:
+        values = np.abs(series) if self.magnitude else np.ascontiguousarray(series)
+        out = np.empty((len(values), values.shape[1] - self.width + 1))
+        kernels.windowed_variance(values, self.root, out)
+        return out
 
 
 @dataclass(frozen=True)
@@ -38,9 +73,10 @@ class KLDifferences:
     needs_labels: ClassVar[bool] = False
     between_epochs: ClassVar[bool] = True
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty((values.shape[0], values.shape[1] - 1))
-        kernels.kl_differences(values, self.single and values.dtype == np.float32, self.inner_magnitude, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty((tile.values.shape[0], tile.values.shape[1] - 1))
+        single = self.single and tile.values.dtype == np.float32
+        kernels.kl_differences(tile.values, tile.sums, single, self.inner_magnitude, out)
         return out
 
 
@@ -52,9 +88,9 @@ class CEDifferences:
     needs_labels: ClassVar[bool] = True
     between_epochs: ClassVar[bool] = True
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty((values.shape[0], values.shape[1] - 1))
-        kernels.ce_differences(values, labels, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty((tile.values.shape[0], tile.values.shape[1] - 1))
+        kernels.ce_differences(tile.values, tile.labels, out)
         return out
 
 
@@ -66,8 +102,8 @@ class LossDifferences:
     needs_labels: ClassVar[bool] = False
     between_epochs: ClassVar[bool] = True
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        return np.subtract(values[:, 1:], values[:, :-1], dtype=np.float64)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        return np.subtract(tile.values[:, 1:], tile.values[:, :-1], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -78,8 +114,8 @@ class Losses:
     needs_labels: ClassVar[bool] = False
     between_epochs: ClassVar[bool] = False
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        return values.astype(np.float64)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        return tile.values.astype(np.float64)
 
 
 class _OfLabels:
@@ -100,9 +136,9 @@ class _OfProbs(_OfLabels):
 class TargetProbability(_OfLabels):
     """p_{t,y}."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.label_probabilities(values, labels, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.label_probabilities(tile.values, tile.labels, out)
         return out
 
 
@@ -110,17 +146,17 @@ class TargetProbability(_OfLabels):
 class CrossEntropy(_OfLabels):
     """l_t = -log(p_{t,y} + eps), eps = 1e-8."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        return -np.log(TargetProbability()(values, labels) + kernels.EPS)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        return -np.log(TargetProbability()(tile) + kernels.EPS)
 
 
 @dataclass(frozen=True)
 class ErrorNorm(_OfLabels):
     """e_t = sqrt(sum_c (p_{t,c} - onehot(y)_c)^2)."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.error_norms(values, labels, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.error_norms(tile.values, tile.labels, out)
         return out
 
 
@@ -131,9 +167,9 @@ class Margin(_OfLabels):
     of_logits: bool = False
     floor: float = sys.float_info.min
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.margins(values, labels, self.of_logits, self.floor, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.margins(tile.values, tile.labels, self.of_logits, self.floor, out)
         return out
 
 
@@ -141,9 +177,9 @@ class Margin(_OfLabels):
 class Correct(_OfLabels):
     """1 where argmax_c p_{t,c} = y, else 0; a tie goes to the lowest class."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.correct(values, labels, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.correct(tile.values, tile.labels, out)
         return out
 
 
@@ -151,9 +187,9 @@ class Correct(_OfLabels):
 class Entropy(_OfProbs):
     """-sum_c p_{t,c} log p_{t,c}, where 0 log 0 = 0."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.entropies(values, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.entropies(tile.values, out)
         return out
 
 
@@ -161,9 +197,9 @@ class Entropy(_OfProbs):
 class TopMargin(_OfProbs):
     """The largest p_{t,c} less the second largest."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        out = np.empty(values.shape[:2])
-        kernels.top_margins(values, out)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        out = np.empty(tile.values.shape[:2])
+        kernels.top_margins(tile.values, out)
         return out
 
 
@@ -171,5 +207,5 @@ class TopMargin(_OfProbs):
 class MaxProbability(_OfProbs):
     """max_c p_{t,c}."""
 
-    def __call__(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        return values.max(axis=2).astype(np.float64)
+    def __call__(self, tile: Tile) -> np.ndarray:
+        return tile.values.max(axis=2).astype(np.float64)

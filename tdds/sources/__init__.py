@@ -53,6 +53,7 @@ def open_trajectory(
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
+    damaged: str = "unchecked",
     labels: Any = None,
     ids: Any = None,
 ) -> Trajectory:
@@ -76,6 +77,11 @@ def open_trajectory(
     missing : {"error", "carry"}, default "error"
         What to do where logs in arrival order lack a sample at an epoch: raise, or repeat the epoch before. An array
         lacks none.
+    damaged : {"unchecked", "error", "skip"}, default "unchecked"
+        Whether the values of a store or a packed file are held against their checksums, which reads all of it once
+        more. Unchecked, an error is raised only where something cannot be read or is no distribution. "error" raises
+        for any damage. "skip" warns and leaves out the damaged epochs of a store, so that later ones move up; with
+        ``missing="carry"`` those after the first whole one stay, and the samples of damaged shards lack.
     labels : (n_samples,) integers, optional
     ids : (n_samples,) names, optional
 
@@ -86,13 +92,13 @@ def open_trajectory(
     Raises
     ------
     TrajectoryError
-        The source is damaged, incomplete or of an unknown form.
+        The source is damaged, incomplete or of an unknown form; of a store it is said which epochs are whole.
     FileNotFoundError
         There is nothing at that path.
     TypeError
         The source is none of the above.
     ValueError
-        `axes`, `kind` or `missing` is not known, or does not fit the source.
+        `axes`, `kind`, `missing` or `damaged` is not known, or does not fit the source.
 
     Examples
     --------
@@ -103,6 +109,7 @@ def open_trajectory(
     """
     check_choice("kind", kind, (None, *KINDS))
     check_choice("missing", missing, ("error", "carry"))
+    check_choice("damaged", damaged, ("unchecked", "error", "skip"))
     if isinstance(source, Trajectory):
         if kind not in (None, source.kind):
             raise ValueError(f"kind={kind!r}, but {source!r} holds {source.kind}; open it with that kind instead.")
@@ -110,7 +117,7 @@ def open_trajectory(
         given = labels is not None or ids is not None
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
-        trajectory = _open_path(os.fspath(source), axes, kind, missing)
+        trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged)
     elif isinstance(source, Iterator) or _is_list_of_epochs(source):
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
@@ -121,7 +128,10 @@ def open_trajectory(
     own = trajectory.axes if isinstance(trajectory, ArrayTrajectory) else None
     if axes is not None and own not in (axes, str(axes).replace("C", "")):
         raise ValueError(f"axes={axes!r}, but {trajectory!r} has an order of its own; leave axes out.")
+    if damaged not in ("unchecked", getattr(trajectory, "damaged", None)):
+        _check_packed(trajectory, damaged)
     trajectory.name_samples(labels, ids)
+    trajectory.check_unchanged()
     return trajectory
 
 
@@ -133,13 +143,24 @@ def _is_list_of_epochs(source: Any) -> bool:
     )
 
 
-def _open_path(source: str, axes: str | None, kind: str | None, missing: str) -> Trajectory:
+def _check_packed(trajectory: Trajectory, damaged: str) -> None:
+    """Hold a packed file against its checksums. There is nothing in it to skip: a chunk holds every epoch."""
+    if not isinstance(trajectory, HDF5Trajectory) or not store.is_packed(trajectory.path):
+        raise ValueError(
+            f"damaged={damaged!r}, but {trajectory!r} has no checksums that can be held now; a store and a packed file "
+            "have, when they are opened."
+        )
+    if problems := store.verify(trajectory.path).problems:
+        raise TrajectoryError(f"{problems[0].rstrip('.')}; pack it anew from the store, or bring it back from a copy.")
+
+
+def _open_path(source: str, axes: str | None, kind: str | None, missing: str, damaged: str) -> Trajectory:
     place, _, name = source.partition("::")
     path = Path(place)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory.")
     if path.is_dir():
-        return _open_directory(path, name, axes, kind, missing)
+        return _open_directory(path, name, axes, kind, missing, damaged)
     if name:
         return HDF5Trajectory(path, name, axes=axes, kind=kind)
     if path.suffix == ".npy":
@@ -171,11 +192,13 @@ _FOREIGN: list[tuple[str, str, Any]] = [
 ]
 
 
-def _open_directory(path: Path, name: str, axes: str | None, kind: str | None, missing: str) -> Trajectory:
+def _open_directory(
+    path: Path, name: str, axes: str | None, kind: str | None, missing: str, damaged: str
+) -> Trajectory:
     if any((path / held).exists() for held in ("zarr.json", ".zarray", ".zgroup")):
         return ZarrTrajectory(path, name, axes=axes, kind=kind)
     if store.is_store(path):
-        return StoreTrajectory(path, kind=kind, missing=missing)
+        return StoreTrajectory(path, kind=kind, missing=missing, damaged=damaged)
     if any(path.glob("*_Output.npy")) or any(path.glob("*_Loss.npy")):
         return NpyDirectory(path, kind=kind, missing=missing)
     for folder, files, logs in _FOREIGN:

@@ -86,6 +86,9 @@ class NpyFile(ArrayTrajectory):
         del self._values
         self.path = path
 
+    def files(self) -> list[Path]:
+        return [self.path]
+
     @contextmanager
     def reader(self) -> Iterator[Read]:
         yield lambda start, stop, epoch, out: self._read(map_npy(self.path), start, stop, epoch, out)
@@ -125,16 +128,19 @@ class HDF5Trajectory(ArrayTrajectory):
             )
             if self.axes[0] == "T":
                 self._chunk = self.n_samples, 1
-            beside = {name: held for name, held in file[dataset].parent.items() if name in ("labels", "ids")}
-            for held in beside.values():
-                store.check_local(held, path)
-            self.name_samples(
-                beside["labels"][...] if "labels" in beside else None,
-                store.read_ids(beside["ids"]) if "ids" in beside else None,
-            )
+            group = values.parent
+            beside = {
+                name: store.read_column(store.own_dataset(file, f"{group.name}/{name}"), self.n_samples)
+                for name in ("labels", "ids")
+                if name in group.keys()  # noqa: SIM118 (a link to nowhere is a key, but not `in` the group)
+            }
+            self.name_samples(**beside)
         del self._values
         self.path = path
         self.dataset = dataset
+
+    def files(self) -> list[Path]:
+        return [self.path]
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
@@ -170,16 +176,32 @@ class ZarrTrajectory(ArrayTrajectory):
     def __init__(self, path: Path, name: str = "", *, axes: str | None = None, kind: str | None = None) -> None:
         self.path, self._inside = path, name
         where = f"{path}::{name}" if name else str(path)
-        values = self._open()
+        with file_errors(path):
+            self._measure(self._open(), where, axes, kind)
+
+    def _measure(self, values: Any, where: str, axes: str | None, kind: str | None) -> None:
         if axes is None and "axes" not in values.attrs:
             raise TrajectoryError(f"{where} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'.")
         axes, kind = (given or values.attrs.get(key) for key, given in (("axes", axes), ("kind", kind)))
         super().__init__(values, axes=axes, kind=kind, name=where)
         del self._values
-        if name:
-            group, folder = _open_zarr(path), Path(name).parent
-            beside = {what: group[str(folder / what)][...] for what in ("labels", "ids") if str(folder / what) in group}
-            self.name_samples(**beside)
+        if self.kind in ("logits", "losses") and values.nchunks_initialized < values.nchunks:
+            raise TrajectoryError(
+                f"{where}: holds {values.nchunks_initialized} of {values.nchunks} chunks, and zarr reads the others as "
+                f"{values.fill_value}; copy the missing files, or write zarr with write_empty_chunks=True."
+            )
+        if self._inside:
+            group, folder = _open_zarr(self.path), Path(self._inside).parent
+            names = {what: str(folder / what) for what in ("labels", "ids")}
+            beside = {what: group[place] for what, place in names.items() if place in group}
+            for what, held in beside.items():
+                _check_zarr(held, f"{self.path}::{names[what]}")
+                if held.size != self.n_samples:
+                    raise TrajectoryError(
+                        f"{self.path}: {names[what]!r} has shape {held.shape}; expected one a sample, "
+                        f"({self.n_samples},)."
+                    )
+            self.name_samples(**{what: held[...] for what, held in beside.items()})
 
     def _open(self) -> Any:
         node = _open_zarr(self.path)
@@ -190,6 +212,7 @@ class ZarrTrajectory(ArrayTrajectory):
             raise TrajectoryError(
                 f"{self.path}: say which array, as {self.path}::NAME. It holds {', '.join(names) or 'none'}."
             )
+        _check_zarr(node, f"{self.path}::{self._inside}")
         return node
 
     @contextmanager
@@ -205,7 +228,20 @@ def _open_zarr(path: Path) -> Any:
     except ImportError:
         raise ImportError(f"{path} is a zarr directory; pip install 'tdds-coreset[zarr]' to read it.") from None
     with file_errors(path):
-        return zarr.open(str(path), mode="r")
+        try:
+            return zarr.open(str(path), mode="r")
+        except (TypeError, AttributeError) as error:  # metadata that lack a field, or hold another type
+            raise TrajectoryError(f"{path}: its metadata are damaged: {error}") from error
+
+
+def _check_zarr(array: Any, where: str) -> None:
+    """Refuse what is no array, or one that would be unpickled while it is read."""
+    if not hasattr(array, "filters"):
+        raise TrajectoryError(f"{where}: is no array.")
+    if any("pickle" in str(codec).lower() for codec in (*(array.filters or ()), *array.compressors)):
+        raise TrajectoryError(
+            f"{where}: keeps its values as pickles, which are not read; write them as numbers or text."
+        )
 
 
 def is_dask(values: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import re
-import zipfile
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from tdds import store
+from tdds.npz import open_npz, read_arrays
 from tdds.sources.arrays import map_npy
 from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_kind
 from tdds.validation import (
     KINDS,
     TrajectoryError,
     check_choice,
+    damaged_store,
     file_errors,
     missing_sample,
+    name_epochs,
 )
 
 _GAP_BYTES = 1 << 16  # rows of a file that lie closer than this are read together
@@ -114,7 +117,11 @@ class NpyDirectory(ArrivalTrajectory):
         check_choice("kind", self.kind, KINDS)
         self._what = "Loss" if self.kind == "losses" else "Output"
         pattern = re.compile(rf"(\d+)_{self._what}\.npy")
-        self.n_epochs = 1 + max(int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name)))
+        epochs = [int(match[1]) for file in path.iterdir() if (match := pattern.fullmatch(file.name))]
+        if not epochs:
+            other = "kind='logits'" if self.kind == "losses" else "kind='losses'"
+            raise TrajectoryError(f"{path}: holds no {{t}}_{self._what}.npy; pass {other} if that is what it holds.")
+        self.n_epochs = 1 + max(epochs)
         self._measure()
 
     def _measure(self) -> None:
@@ -129,6 +136,14 @@ class NpyDirectory(ArrivalTrajectory):
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch}_{self._what}.npy"
+
+    def files(self) -> list[Path]:
+        return [
+            path
+            for t in range(self.n_epochs or 0)
+            for path in (self._file(t), self.path / f"{t}_Index.npy")
+            if path.exists()
+        ]
 
     def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
         """Where the values of `epoch` begin in its file, their number of rows, the shape and type of a row."""
@@ -206,11 +221,14 @@ class NpzTrajectory(ArrivalTrajectory):
 class StoreTrajectory(ArrivalTrajectory):
     """A store that `TrajectoryWriter` writes, while it grows or after: its whole epochs at the time of opening."""
 
-    def __init__(self, path: Path, *, kind: str | None = None, missing: str = "error") -> None:
+    def __init__(
+        self, path: Path, *, kind: str | None = None, missing: str = "error", damaged: str = "unchecked"
+    ) -> None:
         super().__init__(missing=missing)
         header = store.read_header(path)
         self._header = header
-        self._shards = store.list_shards(path)
+        self.damaged = damaged
+        self._shards = store.list_shards(path) if damaged == "unchecked" else self._verified_shards()
         self.name = str(path)
         self.kind = resolve_kind(kind, "NT" if header.n_classes is None else "NTC", default=header.kind)
         self.dtype = header.dtype
@@ -220,6 +238,30 @@ class StoreTrajectory(ArrivalTrajectory):
             self.name_samples(header.labels, header.ids)
         self._check_first_epoch()
 
+    def _verified_shards(self) -> list[list[Path]]:
+        """The shards of every epoch that counts, each value of them held against its checksum."""
+        report = store.verify(self._header.path)
+        whole = [found.epoch for found in report.epochs if not found.problems]
+        if report.problems and (self.damaged == "error" or not whole):
+            raise damaged_store(report.problems, whole)
+        self.skipped = tuple(found.epoch for found in report.epochs if found.problems)
+        if self.skipped:
+            what = f"{report.path}: {name_epochs(self.skipped)} {'are' if len(self.skipped) > 1 else 'is'} damaged"
+            warnings.warn(f"{what}, and left out; {report.problems[0]}", RuntimeWarning, stacklevel=2)
+        carried = self.missing == "carry"
+        return [found.shards for found in report.epochs if not found.problems or (carried and found.epoch > whole[0])]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What is wrong with a shard, said with the epochs that are whole."""
+        try:
+            yield
+        except TrajectoryError as error:
+            report = store.verify(self._header.path)
+            if not report.problems:
+                raise
+            raise damaged_store(report.problems, [e.epoch for e in report.epochs if not e.problems]) from error
+
     def _check_first_epoch(self) -> None:
         """Hold what the header says of sizes against the first epoch, before memory is taken for them."""
         index = self.index(0)
@@ -228,16 +270,19 @@ class StoreTrajectory(ArrivalTrajectory):
             raise missing_sample(int(absent), 0, self.n_samples - len(np.unique(index)), first=True)
 
     def index(self, epoch: int) -> np.ndarray:
-        parts = []
+        parts = [np.empty(0, np.int64)]
         for path in self._shards[epoch]:
-            with store.open_shard(path, self._header) as shard:
+            with self._explained(), store.open_shard(path, self._header) as shard:
                 parts.append(shard.index)
         return np.concatenate(parts)
+
+    def files(self) -> list[Path]:
+        return [path for shards in self._shards for path in shards]
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = begin = 0
         for path in self._shards[epoch]:
-            with store.opened(path) as file, open(path, "rb", buffering=0) as raw:
+            with self._explained(), store.opened(path) as file, open(path, "rb", buffering=0) as raw:
                 values = file["values"]
                 direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
                 end = int(np.searchsorted(rows, first + len(values)))
@@ -256,11 +301,7 @@ class StoreTrajectory(ArrivalTrajectory):
 
 def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The arrays of an ``.npz`` file, and the name of the one that holds the values."""
-    with open(path, "rb") as raw:
-        is_zip = raw.read(2) == b"PK" and zipfile.is_zipfile(raw)
-    if not is_zip:
-        raise TrajectoryError(f"{path}: is no .npz file, or was cut short.")
-    with file_errors(path), np.load(path, allow_pickle=False) as file:
+    with open_npz(path) as file:
         held = [name for name in KINDS if name in file]
         if len(held) != 1:
             raise TrajectoryError(
@@ -268,18 +309,7 @@ def read_npz(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 f"it holds {', '.join(file.files) or 'nothing'}."
             )
         wanted = [name for name in ("index", "labels", "ids", *held) if name in file]
-        n_bytes = sum(member.file_size for member in file.zip.infolist() if Path(member.filename).stem in wanted)
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if n_bytes > memory:
-            raise TrajectoryError(
-                f"{path}: unpacks to {n_bytes:,} bytes, more than this machine's memory of {memory:,}; "
-                "save the arrays as .npy or HDF5, which are read piece by piece."
-            )
-        arrays = {name: file[name] for name in wanted}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise TrajectoryError(f"{path}: {name!r} is no array.")
-        return held[0], arrays
+        return held[0], dict(zip(wanted, read_arrays(path, file, wanted), strict=True))
 
 
 def check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Trajectory(ABC):
         Samples and epochs that are cheapest to read together.
     first : int
         The number of the first sample in the trajectory that this is a part of, else 0.
+    skipped : tuple of int
+        Epochs of the source, as it counts them, that are damaged and were not read, or not all of them.
     """
 
     n_samples: int
@@ -51,6 +54,8 @@ class Trajectory(ABC):
     labels: np.ndarray | None = None
     ids: np.ndarray | None = None
     first: int = 0
+    skipped: tuple[int, ...] = ()
+    _state: dict[Path, tuple[int, int, int]] | None = None
 
     @property
     def chunk(self) -> tuple[int, int]:
@@ -68,6 +73,30 @@ class Trajectory(ABC):
     @abstractmethod
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
+
+    def files(self) -> list[Path]:
+        """The files that are read, as far as they are known; none for what lies in memory."""
+        return []
+
+    def state(self) -> dict[Path, tuple[int, int, int]]:
+        """Number, size and time of the last change of each of the files."""
+        stats = {path: path.stat() for path in self.files()}
+        return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
+    def check_unchanged(self) -> None:
+        """Raise where a file is no longer the one of the first call, which `open_trajectory` makes.
+
+        Raises
+        ------
+        TrajectoryError
+            A file was written to, or replaced by another.
+        FileNotFoundError
+            A file is gone.
+        """
+        found = self.state()
+        expected = self._state = self._state or found
+        if changed := [path for path in found if found[path] != expected.get(path)]:
+            raise TrajectoryError(f"{changed[0]}: was changed or replaced while it was read; score again.")
 
     def name_samples(self, labels: Any = None, ids: Any = None) -> None:
         """Take `labels` and `ids`, each where it is given, one a sample."""

@@ -1,6 +1,7 @@
 """JSON lines and text, one file an epoch: dataset cartography, datacull, Dyn-Unc."""
 
 import json
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
@@ -13,6 +14,7 @@ from tdds.sources.spooled import NumberedFiles, Rows, SpooledTrajectory
 from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, file_errors
 
 _BATCH = 1024  # lines that become one array
+_LINE_BYTES = 1 << 24  # of a line, at most: a million classes
 
 
 class JsonLines(SpooledTrajectory):
@@ -26,7 +28,10 @@ class JsonLines(SpooledTrajectory):
         self.name = str(folder)
         self._files = NumberedFiles(folder, self.pattern)
         self.n_epochs = self._files.n_epochs
-        _, values, _ = next(self._records(0))
+        first = next(self._records(0), None)
+        if first is None:
+            raise TrajectoryError(f"{self._files.path(0)}: is empty.")
+        values = first[1]
         self.kind = kind or ("logits" if values.ndim else "losses")
         check_choice("kind", self.kind, KINDS[:3] if values.ndim else KINDS[3:])
         self._measure()
@@ -38,7 +43,9 @@ class JsonLines(SpooledTrajectory):
     def _records(self, epoch: int) -> Iterator[tuple[Any, np.ndarray, Any]]:
         number, path = self._files.number(epoch), self._files.path(epoch)
         with file_errors(path), open(path, "rb") as lines:
-            for n, line in enumerate(lines, start=1):
+            for n, line in enumerate(iter(lambda: lines.readline(_LINE_BYTES), b""), start=1):
+                if len(line) == _LINE_BYTES:
+                    raise TrajectoryError(f"{path}: line {n} is longer than {_LINE_BYTES} bytes; expected one sample.")
                 try:
                     name, values, label = self.record(json.loads(line), number)
                     yield name, np.array(values, dtype=np.float32), label
@@ -117,7 +124,8 @@ class DynUncLogs(SpooledTrajectory):
 
     def parse(self, epoch: int) -> Iterator[Rows]:
         path = self._files.path(epoch)
-        with file_errors(path):
+        with file_errors(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file, in which every sample is missing
             probs = np.loadtxt(path, dtype=np.float32, ndmin=1)
         seen = np.flatnonzero(probs)
         probs = probs[seen]

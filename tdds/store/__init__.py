@@ -9,6 +9,8 @@ from tdds.store.hdf5 import (
     holds_whole_rows,
     open_file,
     opened,
+    own_dataset,
+    read_column,
     read_ids,
     said,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "open_file",
     "opened",
     "check_local",
+    "own_dataset",
+    "read_column",
     "read_ids",
     "said",
     "holds_whole_rows",

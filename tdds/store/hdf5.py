@@ -278,10 +278,10 @@ class DirectRows:
         return self._dataset.get_offset()
 
 
-def read_names(file: h5py.File, name: str) -> np.ndarray:
-    """Read "labels" or "ids" and hold them against their checksum, where there is one."""
+def read_names(file: h5py.File, name: str, n_samples: int) -> np.ndarray:
+    """Read "labels" or "ids", one a sample, and hold them against their checksum, where there is one."""
     dataset = own_dataset(file, name, "<i8" if name == "labels" else None)
-    values = read_ids(dataset)
+    values = read_column(dataset, n_samples)
     if "crc32" in dataset.attrs and attribute(dataset, "crc32", int) != _names_crc32(values):
         raise TrajectoryError(f"{file.filename}: the checksum of {name!r} does not hold: the file is damaged")
     return values
@@ -289,6 +289,15 @@ def read_names(file: h5py.File, name: str) -> np.ndarray:
 
 def _names_crc32(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values, "<i8") if values.dtype.kind != "O" else "\0".join(values).encode())
+
+
+def read_column(dataset: h5py.Dataset, n_samples: int) -> np.ndarray:
+    """Read numbers or texts, one a sample; raises before memory is taken where the dataset has another size."""
+    if dataset.size != n_samples:
+        raise TrajectoryError(
+            f"{dataset.file.filename}: {dataset.name!r} has shape {dataset.shape}; expected one a sample, ({n_samples},)."
+        )
+    return read_ids(dataset)
 
 
 def read_ids(dataset: h5py.Dataset) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tdds.store.hdf5 import FORMAT, PACKED_FORMAT, attribute, check_format, open_file, opened, own_dataset, read_names
 from tdds.store.values import RANGES, STORED
-from tdds.validation import TrajectoryError
+from tdds.validation import TrajectoryError, damaged_store
 
 HEADER_NAME = "store.h5"
 _MOST_PARTS = 1 << 16
@@ -132,7 +132,7 @@ def _header(path: Path, file: h5py.File, version: int, **fields: Any) -> StoreHe
         or not 1 <= fields["n_parts"] <= _MOST_PARTS
     ):
         raise TrajectoryError(f"{file.filename}: the header contradicts itself or names what is unknown here: {fields}")
-    fields |= {name: read_names(file, name) for name in ("labels", "ids") if name in file}
+    fields |= {name: read_names(file, name, fields["n_samples"]) for name in ("labels", "ids") if name in file}
     run_id, created_by = attribute(file, "run_id", str), attribute(file, "created_by", str)
     return StoreHeader(path, run_id=run_id, created_by=created_by, format_version=version, **fields)
 
@@ -181,19 +181,24 @@ def list_shards(path: str | os.PathLike[str]) -> list[list[Path]]:
     Returns
     -------
     list of list of Path
-        For each epoch its shards, one a part. An epoch beyond a missing one is not listed; `verify` reports it.
+        For each epoch its shards, one a part. The newest epochs, which some parts lack still, are not listed.
 
     Raises
     ------
     FileNotFoundError, TrajectoryError
-        As `read_header`.
+        As `read_header`; a shard is missing though its part has later ones.
     """
     header = read_header(path)
-    shards = [
+    epochs, _ = scan_shards(header)
+    for part, epoch in find_gaps(epochs):
+        missing = shard_path(header.path, epoch, part, header.n_parts)
+        if not missing.exists():  # written since the folder was read
+            whole = sorted(set.intersection(*epochs))
+            raise damaged_store([f"{missing}: missing, though later epochs are there"], whole)
+    return [
         [shard_path(header.path, epoch, part, header.n_parts) for part in range(header.n_parts)]
-        for epoch in range(n_whole(scan_shards(header)[0]))
+        for epoch in range(n_whole(epochs))
     ]
-    return shards
 
 
 class Shard:

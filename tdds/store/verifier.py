@@ -23,6 +23,8 @@ class EpochReport:
     epoch : int
     problems : list of str
         Damaged or missing shards, one sentence each; empty where the epoch is whole.
+    shards : list of Path
+        Those that are whole, in the order of their parts.
     n_rows : int
     n_missing : int
         Samples that no row names.
@@ -32,6 +34,7 @@ class EpochReport:
 
     epoch: int
     problems: list[str] = field(default_factory=list)
+    shards: list[Path] = field(default_factory=list)
     n_rows: int = 0
     n_missing: int = 0
     n_duplicates: int = 0
@@ -108,6 +111,7 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
                         shard.read(start, start + shard.chunk_rows)
                     samples.append(shard.index)
                     found.n_rows += shard.n_rows
+                found.shards.append(shard_path)
             except (TrajectoryError, FileNotFoundError) as error:
                 found.problems.append(str(error))
         if growing and any(epoch not in own for own in parts):

@@ -113,7 +113,7 @@ class OnlineTDDS:
         self._state = {
             "previous": torch.zeros((n_samples, *row), dtype=self.dtype, **new),
             "stamp": torch.full((n_samples,), -1, dtype=torch.int64, **new),  # the last row of each sample
-            "diffs": torch.zeros((self.score.width, n_samples), dtype=torch.float64, **new),
+            "diffs": torch.zeros((self.score.windows.width, n_samples), dtype=torch.float64, **new),
             "average": torch.zeros(n_samples, dtype=torch.float64, **new),
             "faults": torch.full((3,), -1, dtype=torch.int64, **new),  # a sample out of range, invalid, twice
         }
@@ -235,7 +235,7 @@ class OnlineTDDS:
     @property
     def _column(self) -> int:
         """Where the differences of this epoch are held."""
-        return (self.n_epochs - self._series.between_epochs) % self.score.width
+        return (self.n_epochs - self._series.between_epochs) % self.score.windows.width
 
     def _wait(self) -> None:
         if self._background is not None:

@@ -1,0 +1,56 @@
+"""The commands by name, and how their mistakes are said."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from tdds.cli.common import err
+from tdds.cli.scores import combine, compare, score, select
+from tdds.cli.show import demo, report
+from tdds.cli.sources import convert, info, verify
+
+app = typer.Typer(
+    help="Train on less data: score training trajectories, keep the samples that matter.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")(score)
+app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")(select)
+app.command(epilog="Example: tdds combine seed0.h5 seed1.h5 seed2.h5 -o mean.h5")(combine)
+app.command(epilog="Example: tdds report scores.h5 --images data.npz -o report.html")(report)
+app.command(epilog="Example: tdds compare logs/ --labels labels.npy --method tdds,el2n --K 5,10")(compare)
+app.command()(info)
+app.command()(verify)
+app.command(epilog="Example: tdds convert logs/ -o run.h5")(convert)
+app.command("pack", epilog="Example: tdds pack run/ -o run.h5", help="Another name of convert.")(convert)
+app.command()(demo)
+
+
+def run() -> None:
+    """Run the command line; what a user can mend is one line on the standard error, exit status 1."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        _say("bold red", " ".join(str(error).split()) or type(error).__name__)
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    _say("yellow", str(message))
+
+
+def _say(style: str, text: str) -> None:
+    err.print(f"[{style}]tdds:[/{style}] {escape(text)}", highlight=False, soft_wrap=True)
