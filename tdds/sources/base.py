@@ -5,6 +5,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,11 @@ class Trajectory(ABC):
     @abstractmethod
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
+
+    @contextmanager
+    def in_runs(self, folder: Path) -> Iterator["Trajectory"]:
+        """What is best read in many blocks of few samples: this, or for logs in arrival order a copy in `folder`."""
+        yield self
 
     def name_samples(self, labels: Any = None, ids: Any = None) -> None:
         """Take `labels` and `ids`, each where it is given, one a sample."""
