@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 import tdds
-from tdds.engine import block_shape
 from tdds.online import OnlineTDDS
+from tdds.planning import block_shape
 from tdds.scores import METHODS, TDDS
 from tdds.sources import ArrayTrajectory
 
