@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
@@ -228,7 +228,9 @@ class Plan:
 
 
 def plan_reading(trajectory: Trajectory, n_epochs: int | None, memory_limit: float, n_jobs: int | None) -> Plan:
-    n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
+    backend, in_force = get_active_backend(prefer="threads")  # joblib's `effective_n_jobs` asks that of processes
+    n_jobs = in_force if n_jobs is None else n_jobs
+    n_workers = 1 if isinstance(trajectory, EpochStream) else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers)
