@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 
 from tdds.scores import Score
 from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, Trajectory
@@ -45,7 +45,9 @@ class Plan:
 def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
     n_epochs = count_epochs(trajectory, scores)
     n_series = len({score.series(trajectory.kind) for score in scores.values()})
-    n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
+    backend, in_force = get_active_backend(prefer="threads")  # joblib's `effective_n_jobs` asks that of processes
+    n_jobs = in_force if n_jobs is None else n_jobs
+    n_workers = 1 if isinstance(trajectory, EpochStream) else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers, n_series)
