@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from itertools import islice
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import assert_all_finite, column_or_1d, get_tags, indexable, shuffle
+from sklearn.utils import assert_all_finite, column_or_1d, get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from tdds.engine import progress_bar
+from tdds.epochs import Training, check_can_record, record
 from tdds.rows import take_rows
+from tdds.samplers import count_kept
 from tdds.selector import CoresetSelector
 from tdds.validation import random_generator
 
@@ -36,11 +38,13 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : classifier
-        With `predict_proba`, and either `partial_fit` (one call on all samples, newly shuffled, is an epoch) or
-        `staged_predict_proba` (boosting: one `fit`, whose stages are the epochs). Naive Bayes only counts, so it hardly
-        moves after its first epoch: its trajectory says little.
+        With `predict_proba`, and `partial_fit` (one call on all samples, newly shuffled, is an epoch), or
+        `staged_predict_proba` (boosting: one `fit`, whose stages are the epochs; CatBoost as well), or rounds that
+        `predict_proba` counts (LightGBM, XGBoost), or scikit-learn's callbacks (`LogisticRegression` from version 1.9:
+        the iterations of its solver are the epochs). Naive Bayes only counts, so it hardly moves after its first
+        epoch: its trajectory says little.
     n_epochs : int, default 30
-        Epochs that are recorded; of boosting, the first stages. A T below it ends the recording there.
+        Epochs that are recorded; of boosting and solvers, the first. A T below it ends the recording there.
     method : str, default "tdds"
         What a sample is worth, see `CoresetSelector`, as for all parameters down to `weighting`.
     sampler : str or Sampler, default "top"
@@ -65,6 +69,8 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         (``python benchmarks/classifier.py``).
     random_state : int, Generator, RandomState or None, default None
         Seed of the order in each epoch, of samplers that draw and, unless None, of both clones of `estimator`.
+    verbose : int, default 0
+        Above 0, a progress bar on the standard error while the epochs are recorded.
 
     Attributes
     ----------
@@ -118,6 +124,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         margin_of="probs",
         weighting="none",
         random_state=None,
+        verbose=0,
     ):
         self.estimator = estimator
         self.n_epochs = n_epochs
@@ -134,6 +141,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.margin_of = margin_of
         self.weighting = weighting
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X, y):
         """Record a training run on all samples, prune, and train a fresh clone on the coreset.
@@ -159,7 +167,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             `estimator` predicted something that is no distribution: training diverged.
         """
         self._validate_params()
-        _check_can_record(self.estimator)
+        check_can_record(self.estimator)
         validate_data(self, X, y, skip_check_array=True)
         X, y = indexable(X, y)
         y = column_or_1d(y, warn=True)
@@ -170,9 +178,12 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"y holds {len(self.classes_)} class; expected 2 or more.")
         rng = random_generator(self.random_state)
 
-        options = self.get_params(deep=False) | {"random_state": int(rng.integers(2**31))}
+        options = self.get_params(deep=False) | {"random_state": int(rng.integers(2**31)), "verbose": 0}
         del options["estimator"], options["n_epochs"]
-        self.selector_ = CoresetSelector(**options).fit(self._epochs(X, y, rng), labels)
+        selector = CoresetSelector(**options)
+        count_kept(len(y), self.pruning_rate, self.n_select)
+        self._check_n_epochs(selector)
+        self.selector_ = selector.fit(self._epochs(X, y, rng), labels)
         for name in ("scores_", "support_", "sample_indices_", "sample_weight_"):
             setattr(self, name, getattr(self.selector_, name))
 
@@ -227,15 +238,21 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         probs[:, np.searchsorted(self.classes_, self.estimator_.classes_)] = known
         return probs
 
+    def _check_n_epochs(self, selector):
+        """Raise before anything is trained where T or K asks for more epochs than are recorded."""
+        for score in selector._asked().values():
+            try:
+                score.check(self.n_epochs)
+            except ValueError as error:
+                raise ValueError(f"n_epochs={self.n_epochs}: {error}") from None
+
     def _epochs(self, X, y, rng):
         """Train a clone on all samples and yield what it says of them after each epoch."""
-        model = self._clone(rng)
-        if not hasattr(model, "partial_fit"):
-            yield from islice(model.fit(X, y).staged_predict_proba(X), self.n_epochs)
-            return
-        for _ in range(self.n_epochs):
-            model.partial_fit(*shuffle(X, y, random_state=int(rng.integers(2**31))), classes=self.classes_)
-            yield model.predict_proba(X)
+        training = Training(self._clone(rng), X, y, self.classes_, self.n_epochs, rng)
+        with progress_bar("Recording", self.n_epochs, self.verbose, unit="epochs") as advance:
+            for epoch in record(training):
+                advance(1)
+                yield epoch
 
     def _clone(self, rng):
         model = clone(self.estimator)
@@ -259,16 +276,3 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
-
-
-def _check_can_record(estimator: Any) -> None:
-    """Raise where `estimator` cannot say what it predicts after each epoch."""
-    lacks = [] if hasattr(estimator, "predict_proba") else ["predict_proba"]
-    if not (hasattr(estimator, "partial_fit") or hasattr(estimator, "staged_predict_proba")):
-        lacks.append("partial_fit or staged_predict_proba")
-    if lacks:
-        raise TypeError(
-            f"{type(estimator).__name__} has no {' and no '.join(lacks)}: its predictions cannot be recorded epoch by "
-            "epoch. Wrap a classifier such as SGDClassifier(loss='log_loss') or MLPClassifier; of a Pipeline, wrap the "
-            "last step alone."
-        )

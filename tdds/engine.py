@@ -425,15 +425,15 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
 
 
 @contextmanager
-def progress_bar(what: str, total: int, verbose: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar on the standard error, or none where `verbose` is 0; its value advances it by n samples."""
+def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> Iterator[Callable[[int], object]]:
+    """A progress bar on the standard error, or none where `verbose` is 0; its value advances it by n of `unit`."""
     if not verbose:
         yield lambda n: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -148,6 +149,39 @@ def test_the_epochs_of_boosting_are_its_stages(iris, booster, n_epochs):
     np.testing.assert_array_equal(
         model.predict(X), clone(booster).fit(X[model.sample_indices_], y[model.sample_indices_]).predict(X)
     )
+
+
+@pytest.mark.skipif(not hasattr(LogisticRegression, "set_callbacks"), reason="scikit-learn has callbacks from 1.9 on")
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_the_epochs_of_a_solver_are_its_iterations(iris):
+    X, y = iris
+    options = {"K": 3, "sampler": "class_balanced", "n_epochs": 6}
+    model = CoresetClassifier(LogisticRegression(max_iter=20), **options).fit(X, y)
+    iterations = [LogisticRegression(max_iter=t).fit(X, y).predict_proba(X) for t in range(1, 7)]
+    expected = tdds.score_trajectory(np.stack(iterations, axis=1), K=3)
+    np.testing.assert_allclose(model.scores_, expected, rtol=1e-9)
+    twin = LogisticRegression(max_iter=20).fit(*model.selector_.select(X, y))
+    np.testing.assert_array_equal(model.predict_proba(X), twin.predict_proba(X))
+    with (
+        pytest.raises(
+            TypeError, match=r"^LogisticRegression\(.*solver='saga'\) reported no iteration to its callbacks"
+        ),
+        pytest.warns(UserWarning, match="Callbacks are only supported"),
+    ):
+        CoresetClassifier(LogisticRegression(solver="saga", max_iter=300), **options).fit(X, y)
+
+
+def test_verbose_shows_the_epochs_and_changes_nothing(iris, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    quiet = CoresetClassifier(sgd(), n_epochs=5, K=3, sampler="class_balanced", random_state=0).fit(*iris)
+    assert capfd.readouterr() == ("", "")
+    loud = clone(quiet).set_params(verbose=1).fit(*iris)
+    np.testing.assert_array_equal(loud.scores_, quiet.scores_)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Recording" in err
+    assert "5/5" in err
+    assert "Scoring" not in err
 
 
 class Unweighted(ClassifierMixin, BaseEstimator):
@@ -290,12 +324,12 @@ def test_missing_values_reach_an_estimator_that_takes_them(iris):
     ("estimator", "text"),
     [
         (
-            LogisticRegression(),
-            r"^LogisticRegression has no partial_fit or staged_predict_proba: its predictions cannot",
+            KNeighborsClassifier(),
+            r"^KNeighborsClassifier has no partial_fit, staged_predict_proba or callbacks: its predictions cannot",
         ),
         (SGDClassifier(), r"^SGDClassifier has no predict_proba: .* SGDClassifier\(loss='log_loss'\) or MLPClassifier"),
         (make_pipeline(StandardScaler(), sgd()), r"^Pipeline has no partial_fit.*; of a Pipeline, wrap the last step"),
-        (None, r"^NoneType has no predict_proba and no partial_fit or staged_predict_proba: "),
+        (None, r"^NoneType has no predict_proba and no partial_fit, staged_predict_proba or callbacks: "),
     ],
     ids=["no epochs", "no probabilities", "pipeline", "None"],
 )
@@ -307,9 +341,11 @@ def test_refuses_an_estimator_that_cannot_be_recorded(iris, estimator, text):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"n_epochs": 5}, r"^K=10, but the trajectory holds 5 epochs"),
+        ({"n_epochs": 5}, r"^n_epochs=5: K=10, but the trajectory holds 5 epochs"),
         ({"n_epochs": 0}, r"^The 'n_epochs' parameter of CoresetClassifier must be an int in the range \[1"),
-        ({"n_epochs": 4, "K": 3, "T": 5}, r"^T=5, but the trajectory holds 4 epochs"),
+        ({"n_epochs": 4, "K": 3, "T": 5}, r"^n_epochs=4: T=5, but the trajectory holds 4 epochs"),
+        ({"n_epochs": 4, "K": 3, "T": 2}, r"^K=3 is larger than T=2"),
+        ({"n_epochs": 4, "T": 5, "method": "random", "sampler": "stratified"}, r"^n_epochs=4: T=5, but the trajectory"),
         ({"pruning_rate": 1.0}, r"^The 'pruning_rate' parameter of CoresetClassifier must be a float in the range \[0"),
         ({"method": "best"}, r"^The 'method' parameter of CoresetClassifier must be a str among"),
         ({"sampler": "best"}, r"^The 'sampler' parameter of CoresetClassifier must be a str among"),
@@ -318,9 +354,10 @@ def test_refuses_an_estimator_that_cannot_be_recorded(iris, estimator, text):
     ],
     ids=str,
 )
-def test_refuses_parameters(iris, options, text):
+def test_refuses_parameters_before_it_trains(iris, diary, options, text):
     with pytest.raises(ValueError, match=text):
-        CoresetClassifier(sgd(), **options).fit(*iris)
+        CoresetClassifier(diary, **options).fit(*iris)
+    assert diary.epochs == []
 
 
 def test_refuses_one_class_and_numbers_that_are_no_classes(iris):

@@ -1,4 +1,4 @@
-"""Other people's data sets: WebDataset shards rewritten, and every block of docs/datasets.md run as it stands."""
+"""Other people's packages: WebDataset shards rewritten, every block of docs/datasets.md run, boosters recorded."""
 
 import csv
 import doctest
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
 
 import tdds
 from tdds.tables import read_column
@@ -53,7 +55,7 @@ def write_kept(path, ids, column="ids"):
 
 
 def rewrite(folder, *arguments):
-    command = [sys.executable, ROOT / "data_tools" / "webdataset.py", *arguments]
+    command = [sys.executable, ROOT / "data_tools" / "webdataset_shards.py", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -106,7 +108,7 @@ def test_a_wrong_rewriting_leaves_nothing(shards, ids, arguments, text):
         shutil.copytree(shards / "in", shards / "other")
     done = rewrite(shards, *arguments, "kept.csv", "out")
     assert done.returncode == 1
-    assert re.match(rf"webdataset\.py: {text}", done.stderr), done.stderr
+    assert re.match(rf"webdataset_shards\.py: {text}", done.stderr), done.stderr
     assert done.stderr.count("\n") == 1
     assert not list((shards / "out").glob("*"))
 
@@ -180,3 +182,51 @@ def test_a_dataset_is_selected_without_a_copy():
         selector.transform(dataset.select(range(19)))
     with pytest.raises(TypeError, match=r"^X has no rows to take \(filter a stream by the indices that are kept\)"):
         selector.transform(dataset.to_iterable_dataset())
+
+
+# -------------------------------------------------------------------------------------------------------- boosting
+
+
+def lightgbm_rounds(X, y):
+    """What LightGBM says of X after each round, by its own callback."""
+    lightgbm, said = pytest.importorskip("lightgbm"), []
+    booster = lightgbm.LGBMClassifier(n_estimators=7, num_leaves=5, verbose=-1, n_jobs=1)
+    clone(booster).fit(X, y, callbacks=[lambda env: said.append(env.model.predict(X))])
+    return booster, said
+
+
+def xgboost_rounds(X, y):
+    xgboost, said = pytest.importorskip("xgboost"), []
+
+    class Listens(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            said.append(model.predict(xgboost.DMatrix(X)))
+            return False
+
+    booster = xgboost.XGBClassifier(n_estimators=7, max_depth=2, n_jobs=1)
+    clone(booster).set_params(callbacks=[Listens()]).fit(X, y)
+    return booster, said
+
+
+def catboost_rounds(X, y):
+    """CatBoost predicts nothing before it is done, so a model of n rounds stands for the n-th."""
+    catboost = pytest.importorskip("catboost")
+    booster = catboost.CatBoostClassifier(
+        iterations=7, learning_rate=0.3, verbose=0, thread_count=1, random_seed=0, allow_writing_files=False
+    )
+    return booster, [clone(booster).set_params(iterations=n).fit(X, y).predict_proba(X) for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("rounds", [lightgbm_rounds, xgboost_rounds, catboost_rounds])
+@pytest.mark.ecosystem
+@pytest.mark.filterwarnings("ignore")  # theirs
+def test_the_epochs_of_a_booster_are_its_rounds(rounds):
+    X, y = load_iris(return_X_y=True)
+    booster, said = rounds(X, y)
+    model = tdds.CoresetClassifier(booster, n_epochs=7, K=3, sampler="class_balanced").fit(X, y)
+    trajectory = np.stack(said, axis=1)
+    assert trajectory.shape == (150, 7, 3)
+    expected = tdds.score_trajectory(trajectory, K=3)
+    np.testing.assert_allclose(model.scores_, expected, rtol=1e-3, atol=1e-9 * expected.max())
+    kept = model.sample_indices_
+    np.testing.assert_array_equal(model.predict(X), np.ravel(clone(booster).fit(X[kept], y[kept]).predict(X)))

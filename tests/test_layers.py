@@ -33,7 +33,8 @@ LAYERS = {
     "online": {"engine", "planning", "sources", "scores", "store", "kernels", "validation"},
     "rows": set(),
     "selector": {"online", "engine", "rows", "sources", "scores", "samplers", "validation"},
-    "classifier": {"selector", "rows", "validation"},
+    "epochs": set(),
+    "classifier": {"selector", "engine", "epochs", "rows", "samplers", "validation"},
     "imblearn": {"selector", "rows", "sources"},
 }
 #: What people look at, on top: may import any layer, `demo` draws with `plotting`, and `cli` runs all but that.

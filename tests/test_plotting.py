@@ -133,6 +133,49 @@ def test_story_needs_a_subplot():
         plotting.SampleStoryDisplay.from_trajectory(PROBS, 0, score=TDDS(K=5), ax=ax)
 
 
+def test_what_a_selector_looked_at():
+    """The displays of a trajectory take parameters, axes and kind from a selector."""
+    selector = tdds.TDDSSelector(10, 5, pruning_rate=0.75, axes="TNC", kind="log_probs")
+    logged = np.log(PROBS).transpose(1, 0, 2)
+    story = plotting.SampleStoryDisplay.from_estimator(selector, logged, 17)
+    assert story.story.averages[-1] == pytest.approx(equations.tdds(PROBS[17:18], T=10, K=5)[0], rel=1e-6)
+    overlap = plotting.OverlapDisplay.from_estimator(selector, logged, T=[8, 10], K=[5])
+    own, other = (set(equations.top(equations.tdds(PROBS, T=t, K=5), 0.75)) for t in (10, 8))
+    np.testing.assert_allclose(overlap.overlaps, [[len(own & other) / 30], [1]])
+    seen = plotting.DataMapDisplay.from_estimator(selector.fit(logged), logged, LABELS)
+    expected = np.column_stack([f(PROBS[:, :10], LABELS) for f in (equations.variability, equations.confidence)])
+    np.testing.assert_allclose(seen.points_.get_offsets(), expected[seen.shown_], rtol=1e-6)
+    np.testing.assert_array_equal(seen.points_.get_array(), selector.scores_[seen.shown_])
+    with pytest.raises(ValueError, match=r"^The trajectory holds 119 samples, the estimator was fitted to 120; pass"):
+        plotting.DataMapDisplay.from_estimator(selector, logged[:, 1:], LABELS[1:])
+    with pytest.raises(TypeError, match=r"scores by aum, which has no windows to show; expected tdds"):
+        plotting.SampleStoryDisplay.from_estimator(tdds.CoresetSelector("aum"), PROBS, 17)
+
+
+def luminance(colour):
+    channels = np.array(matplotlib.colors.to_rgb(colour))
+    return np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_lines_and_notes_are_legible_on_light_and_dark_grounds(style):
+    """Contrast as WCAG 2 asks: 3 for lines, 4.5 for text."""
+    from tdds.plotting.style import BLUE, LINES, RED, ink
+
+    with plt.style.context(style):
+        ground = luminance(plt.rcParams["figure.facecolor"])
+        for colour, least in [(ink(), 4.5), *((colour, 3) for colour, _ in LINES), (BLUE, 3), (RED, 3)]:
+            light, dark = sorted([luminance(colour), ground], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= least, colour
+        display = plotting.DataMapDisplay.from_scores(RNG.random(N), RNG.random(N), np.arange(N))
+        lowest, highest = (luminance(display.points_.to_rgba(value)[:3]) for value in (0, N))
+        assert abs(highest - ground) > abs(lowest - ground)
+
+
 def test_map_shows_at_most_so_many_samples_the_highest_on_top():
     display = plotting.DataMapDisplay.from_trajectory(PROBS, LABELS, K=5, n_shown=50)
     shown = display.shown_
@@ -234,6 +277,20 @@ def test_accuracy_with_intervals_from_a_file(tmp_path):
         np.testing.assert_allclose(segment[:, 1], interval)
     assert display.lines_["random"].lines[2][0].get_segments()[0].size == 0  # one seed has no interval
     assert display.ax_.lines[0].get_ydata()[0] == 1
+
+
+def test_a_method_with_several_samplers_has_a_line_for_each():
+    rows = [
+        {"method": method, "sampler": sampler, "pruning_rate": 0.9, "seed": seed, "accuracy": accuracy + seed / 100}
+        for method, sampler, accuracy in [("tdds", "top", 0.6), ("el2n", "top", 0.3), ("el2n", "stratified", 0.5)]
+        for seed in range(2)
+    ]
+    display = plotting.AccuracyDisplay.from_results(rows)
+    assert {name: line[0].get_ydata().tolist() for name, line in display.lines_.items()} == {
+        "tdds": [pytest.approx(0.605)],
+        "el2n, top": [pytest.approx(0.305)],
+        "el2n, stratified": [pytest.approx(0.505)],
+    }
 
 
 ROW = {"method": "tdds", "pruning_rate": 0.5, "seed": 0, "accuracy": 0.9}

@@ -188,6 +188,29 @@ def test_parameters_of_a_rejected_first_epoch_do_not_stick(probs):
     np.testing.assert_allclose(selector.scores_, TDDSSelector(K=5, T=6).fit(probs).scores_, rtol=1e-12)
 
 
+@pytest.mark.parametrize("change", [{"T": 8}, {"K": 3}, {"beta": 0.5}, {"loss": "ce"}, {"kind": "log_probs"}], ids=str)
+def test_the_score_does_not_change_between_epochs(probs, y, change):
+    selector = TDDSSelector(K=4)
+    for t in range(5):
+        selector.partial_fit(probs[:, t], y)
+    before = state_of(selector)
+    ((name, value),) = change.items()
+    begun = getattr(selector, name)
+    text = rf"^{name}={value!r}, but the epochs so far were scored with {name}={begun!r}; set it back, or begin anew"
+    with pytest.raises(ValueError, match=text):
+        selector.set_params(**change).partial_fit(probs[:, 5], y)
+    assert state_of(selector) == before
+    selector.set_params(**{name: begun}, pruning_rate=0.9, weighting="none").partial_fit(probs[:, 5], y)
+    twin = TDDSSelector(K=4, T=6, pruning_rate=0.9).fit(probs)
+    np.testing.assert_allclose(selector.scores_, twin.scores_, rtol=1e-12)
+    assert selector.sample_indices_.tolist() == twin.sample_indices_.tolist()
+    assert selector.sample_weight_.tolist() == [1] * 4
+    fresh = clone(selector.set_params(**change, pruning_rate=0.5))
+    for t in range(9):
+        fresh.partial_fit(np.log(probs[:, t]) if name == "kind" else probs[:, t], y)
+    np.testing.assert_allclose(fresh.scores_, clone(fresh).set_params(kind=None).fit(probs, y).scores_, rtol=1e-9)
+
+
 def test_online_state_survives_pickling(probs):
     selector = TDDSSelector(K=4)
     for t in range(T):

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from scipy import stats
 from sklearn.utils.validation import check_is_fitted
 
-from tdds.plotting.style import BLUE, DARK, GREY, LINES, new_axes
+from tdds.plotting.style import BLUE, LINES, grey, ink, legend_above, new_axes, tdds_score
 from tdds.scores import TDDS
 from tdds.sources import open_trajectory
 from tdds.summaries import class_counts, default_grid, overlap_grid
@@ -129,20 +129,20 @@ class ClassBalanceDisplay:
         ax = new_axes(ax, (5.5, 1.2 + 0.22 * len(rows)))
         self.ax_, self.figure_ = ax, ax.figure
         full, kept = full[self.classes_], kept[self.classes_]
-        ax.hlines(rows, full, kept, color=GREY, linewidth=2)
-        (self.full_,) = ax.plot(full, rows, "o", color=DARK, markerfacecolor="white", label="of all data")
+        ax.hlines(rows, full, kept, color=grey(), linewidth=2)
+        (self.full_,) = ax.plot(full, rows, "o", color=ink(), markerfacecolor=ax.get_facecolor(), label="of all data")
         (self.kept_,) = ax.plot(kept, rows, "o", color=BLUE, label="of the coreset")
         names = [str(c) if self.class_names is None else str(self.class_names[c]) for c in self.classes_]
         if len(self.classes_) < len(order):
-            ax.axhline(half - 0.5, color=GREY, linestyle=":", linewidth=1)
+            ax.axhline(half - 0.5, color=grey(), linestyle=":", linewidth=1)
             ax.annotate(
                 f"{len(order) - 2 * half} classes between", (1, half - 0.5), xycoords=("axes fraction", "data"),
-                ha="right", va="bottom", fontsize="small", color=DARK,
+                ha="right", va="bottom", fontsize="small", color=ink(),
             )  # fmt: skip
         ax.set_yticks(rows, names, fontsize="small" if len(rows) > 12 else None)
         ax.set(xlabel="share of the samples", ylim=(-0.8, len(rows) - 0.2))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
-        ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        legend_above(ax)
         return self
 
 
@@ -240,6 +240,39 @@ class OverlapDisplay:
         ).plot(ax)
 
     @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        source: Any,
+        *,
+        y: Any = None,
+        T: Sequence[int] | None = None,
+        K: Sequence[int] | None = None,
+        ax: Axes | None = None,
+    ) -> OverlapDisplay:
+        """Draw how much of the coreset of a `TDDSSelector` remains at each T and K, at its own pruning rate.
+
+        Parameters
+        ----------
+        estimator : TDDSSelector
+            Its parameters count; it need not be fitted.
+        source : array, path, iterable of epochs or Trajectory
+        y : (n_samples,) integers, optional
+        T, K : sequences of int, optional
+        ax : matplotlib Axes, optional
+
+        Raises
+        ------
+        TypeError
+            The estimator's score has no T and K.
+        TrajectoryError, ValueError, FileNotFoundError
+            As for `from_trajectory`.
+        """
+        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
+        score, rate = tdds_score(estimator), estimator.pruning_rate
+        return cls.from_trajectory(trajectory, y=y, T=T, K=K, score=score, pruning_rate=rate, ax=ax)
+
+    @classmethod
     def from_comparison(cls, comparison: Any, pruning_rate: float, *, ax: Axes | None = None) -> OverlapDisplay:
         """Draw what `tdds.compare_scores` found at one pruning rate: every method against every other.
 
@@ -308,14 +341,14 @@ class AccuracyDisplay:
     Parameters
     ----------
     accuracies : mapping of str to mapping of float to sequence of float
-        By method and pruning rate, one accuracy a seed.
+        By the name of a line, a method, and pruning rate: one accuracy a seed.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : dict of matplotlib ErrorbarContainer
-        By method.
+        By name.
 
     Examples
     --------
@@ -340,41 +373,47 @@ class AccuracyDisplay:
         Parameters
         ----------
         results : path of a JSON-lines file, or its rows
-            Each with `method`, `pruning_rate`, `seed` and `accuracy`, in [0, 1]. Where a file holds more than one
-            setting, such as two data sets, pass the rows of one.
+            Each with `method`, `pruning_rate`, `seed` and `accuracy`, in [0, 1], and if known `sampler`. A method with
+            more than one sampler has a line for each, "el2n, stratified". Where a file holds more than one setting,
+            such as two data sets, pass the rows of one.
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
         Raises
         ------
         ValueError
-            There is no row, a row lacks one of these or is no JSON, or two are of the same method, rate and seed.
+            There is no row, a row lacks one of these or is no JSON, or two are of the same method, sampler, rate and
+            seed.
         FileNotFoundError
             There is no such file.
         """
         rows: Iterable[Any] = results  # type: ignore[assignment]
         if isinstance(results, (str, os.PathLike)):
             rows = [line for line in Path(results).read_text(encoding="utf-8").splitlines() if line.strip()]
-        accuracies: dict[str, dict[float, list[float]]] = {}
-        seen = set()
+        found: dict[tuple[str, str, float, Any], float] = {}
         for number, row in enumerate(rows, 1):
             try:
                 row = json.loads(row) if isinstance(row, str) else row
-                method, rate, seed = key = str(row["method"]), float(row["pruning_rate"]), row["seed"]
-                accuracy = float(row["accuracy"])
-            except (KeyError, TypeError, ValueError) as error:
+                method, rate, seed = str(row["method"]), float(row["pruning_rate"]), row["seed"]
+                key, accuracy = (method, str(row.get("sampler", "")), rate, seed), float(row["accuracy"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(
                     f"Row {number} of the results: expected method, pruning_rate, seed and accuracy; {error!r}."
                 ) from None
-            if key in seen:
+            if key in found:
                 raise ValueError(
                     f"Row {number} of the results is a second one of {method}, {rate:g} removed, seed {seed}; pass the "
                     "rows of one setting."
                 )
-            seen.add(key)
-            accuracies.setdefault(method, {}).setdefault(rate, []).append(accuracy)
-        if not accuracies:
+            found[key] = accuracy
+        if not found:
             raise ValueError("The results hold no row; expected one for each method, pruning rate and seed.")
+        pairs = {key[:2] for key in found}
+        accuracies: dict[str, dict[float, list[float]]] = {}
+        for (method, sampler, rate, _), accuracy in found.items():
+            alone = sum(other == method for other, _ in pairs) == 1
+            name = method if alone else f"{method}, {sampler or 'no sampler'}"
+            accuracies.setdefault(name, {}).setdefault(rate, []).append(accuracy)
         return cls(accuracies).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> AccuracyDisplay:
@@ -393,7 +432,7 @@ class AccuracyDisplay:
         self.lines_: dict[str, Any] = {}
         full = [a for rates in self.accuracies.values() for a in rates.get(0.0, [])]
         if full:
-            ax.axhline(float(np.mean(full)), color=DARK, linestyle="--", linewidth=1, label="all data")
+            ax.axhline(float(np.mean(full)), color=ink(), linestyle="--", linewidth=1, label="all data")
         pruned = {
             method: {rate: rates[rate] for rate in sorted(rates) if rate} for method, rates in self.accuracies.items()
         }
@@ -411,8 +450,8 @@ class AccuracyDisplay:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.yaxis.set_major_formatter(PercentFormatter(1))
         ax.set(xlabel="removed", ylabel="test accuracy")
-        ax.grid(axis="y", color=GREY, linewidth=0.5, alpha=0.6)
-        ax.legend(frameon=False, fontsize="small", labelspacing=0.3)
+        ax.grid(axis="y", color=grey(), linewidth=0.5, alpha=0.6)
+        ax.legend(frameon=False, fontsize="small", labelspacing=0.3, loc="lower left")
         return self
 
 

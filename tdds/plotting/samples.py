@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.utils.validation import check_is_fitted
 
 from tdds.engine import score_trajectory
-from tdds.plotting.style import BLUE, DARK, GREY, RED, new_axes
+from tdds.plotting.style import BLUE, RED, grey, ink, is_dark, legend_above, new_axes, tdds_score
 from tdds.samplers import Top, count_kept, draw_coreset
 from tdds.scores import TDDS
 from tdds.sources import open_trajectory
@@ -133,7 +133,7 @@ class ScoreDisplay:
         edges = score_bins(self.scores)
         style: dict[str, Any] = {"width": np.diff(edges), "align": "edge", "linewidth": 0}
         label = f"all {len(self.scores):,}"
-        self.bars_ = ax.bar(edges[:-1], bin_counts(self.scores, edges), color=GREY, label=label, **style)
+        self.bars_ = ax.bar(edges[:-1], bin_counts(self.scores, edges), color=grey(), label=label, **style)
         self.kept_bars_ = self.line_ = None
         if self.indices is not None:
             kept = bin_counts(self.scores[self.indices], edges)
@@ -146,7 +146,7 @@ class ScoreDisplay:
         ax.set(xlabel=self.name, ylabel="samples")
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         ax.margins(x=0.01)
-        ax.legend(frameon=False, fontsize="small", handlelength=1.2)
+        legend_above(ax)
         return self
 
 
@@ -215,6 +215,37 @@ class SampleStoryDisplay:
         story = tell_story(open_trajectory(source, labels=y), sample, score)
         return cls(story, sample=sample, class_names=class_names).plot(ax)
 
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        source: Any,
+        sample: int,
+        *,
+        y: Any = None,
+        class_names: Sequence[str] | None = None,
+        ax: Axes | None = None,
+    ) -> SampleStoryDisplay:
+        """Draw the story of one sample on its way to the score of a `TDDSSelector`.
+
+        Parameters
+        ----------
+        estimator : TDDSSelector
+            Its parameters count; it need not be fitted.
+        source, sample, y, class_names, ax
+            As for `from_trajectory`.
+
+        Raises
+        ------
+        TypeError
+            The estimator's score has no windows.
+        ValueError, TrajectoryError
+            As for `from_trajectory`.
+        """
+        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
+        score = tdds_score(estimator)
+        return cls.from_trajectory(trajectory, sample, y=y, score=score, class_names=class_names, ax=ax)
+
     def plot(self, ax: Axes | None = None) -> SampleStoryDisplay:
         """Draw in the place of `ax`, or on a new figure.
 
@@ -257,16 +288,14 @@ class SampleStoryDisplay:
             order = np.argsort(-values.mean(axis=0), kind="stable")
             order = order if label is None else np.array([label, *order[order != label]])
             for rank, c in reversed(list(enumerate(order[:12]))):  # beyond, all are near 0
-                style: dict[str, Any] = {"color": GREY, "linewidth": 1}
+                style: dict[str, Any] = {"color": grey(), "linewidth": 1}
                 if rank < 2:
                     style = {"color": (BLUE, RED)[rank], "linewidth": 2 - 0.5 * rank, "label": self._name(c)}
                     style |= {"marker": "os"[rank], "markersize": 3}
                 ax.plot(epochs, values[:, c], **style)
             ax.set(ylabel="probability", ylim=(-0.02, 1.02))
             handles = ax.get_legend_handles_labels()[0][::-1]  # drawn last, so on top
-            ax.legend(
-                handles=handles, frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
-            )
+            legend_above(ax, handles=handles)
             title += "" if label is None else f", {self._name(label)}"
         ax.set_title(f"{title}: score {self.story.averages[-1]:.3g}", fontsize="medium", loc="left", pad=22)
 
@@ -278,13 +307,12 @@ class SampleStoryDisplay:
     def _plot_windows(self, ax: Axes) -> None:
         n_epochs, n_windows = len(self.story.values), len(self.story.variances)
         ends = np.arange(n_epochs - n_windows, n_epochs) + 1
-        self.window_bars_ = ax.bar(ends, self.story.variances, color=GREY, label="of a window, at its end")
+        self.window_bars_ = ax.bar(ends, self.story.variances, color=grey(), label="of a window")
         (self.average_,) = ax.plot(
             ends, self.story.averages, color=RED, marker="o", markersize=3, label="moving average"
         )
         ax.set_ylabel("variance")
-        ax.margins(y=0.3)
-        ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper left")
+        legend_above(ax)
 
     def _name(self, c: int) -> str:
         return f"class {c}" if self.class_names is None else str(self.class_names[c])
@@ -395,6 +423,40 @@ class DataMapDisplay:
         """
         return cls(confidence, variability, scores, name=name, n_shown=n_shown).plot(ax)
 
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, source: Any, y: Any = None, *, n_shown: int = 5000, ax: Axes | None = None
+    ) -> DataMapDisplay:
+        """Draw the map of a trajectory, coloured by the scores of a selector that was fitted to it.
+
+        Parameters
+        ----------
+        estimator : fitted selector
+        source : array, path or Trajectory
+            What it was fitted to.
+        y : (n_samples,) integers, optional
+            Labels; left out, the source's own.
+        n_shown : int, default 5000
+        ax : matplotlib Axes, optional
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TrajectoryError, ValueError, TypeError, FileNotFoundError
+            As for `score_trajectory`, or the trajectory is of another number of samples.
+        """
+        check_is_fitted(estimator)
+        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
+        if trajectory.n_samples != len(estimator.scores_):
+            raise ValueError(
+                f"The trajectory holds {trajectory.n_samples} samples, the estimator was fitted to "
+                f"{len(estimator.scores_)}; pass the one that it was fitted to."
+            )
+        spread = score_trajectory(trajectory, y, method=["confidence", "variability"], T=estimator.T)
+        name = f"{getattr(estimator, 'method', 'tdds')} score"
+        return cls.from_scores(**spread, scores=estimator.scores_, name=name, n_shown=n_shown, ax=ax)
+
     def plot(self, ax: Axes | None = None) -> DataMapDisplay:
         """Draw on `ax`, or on a new figure.
 
@@ -418,7 +480,7 @@ class DataMapDisplay:
             self.variability[self.shown_],
             self.confidence[self.shown_],
             c=self.scores[self.shown_],
-            cmap="cividis_r",
+            cmap="cividis" if is_dark() else "cividis_r",  # the highest stand out from the ground
             norm=norm,
             s=float(np.clip(2e4 / len(self.shown_), 4, 20)),
             linewidths=0,
@@ -428,5 +490,5 @@ class DataMapDisplay:
         ax.set(xlabel="variability of the label's probability", ylabel="its mean (confidence)", ylim=(-0.02, 1.02))
         if len(self.shown_) < len(self.scores):
             note = f"{len(self.shown_):,} of {len(self.scores):,} samples"
-            ax.set_title(note, fontsize="small", color=DARK, loc="right")
+            ax.set_title(note, fontsize="small", color=ink(), loc="right")
         return self

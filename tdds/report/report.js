@@ -35,12 +35,14 @@ function drawHistogram(figure, one, nKept) {
 
 function fillTable(one, nKept) {
   const before = countFirst(one.labels, data.nSamples), after = countFirst(one.labels, nKept);
-  for (const row of document.querySelectorAll("#balance tbody tr")) {
+  const rows = document.querySelectorAll("#balance tbody tr"), mean = nKept / data.nSamples;
+  const longest = Math.max(...Array.from(rows, (row) => after[row.dataset.class] / before[row.dataset.class]));
+  for (const row of rows) {
     const n = before[row.dataset.class], m = after[row.dataset.class];
     const cells = { n: number(n), before: percent(n / data.nSamples), kept: number(m), after: percent(m / nKept), share: percent(m / n) };
     for (const [name, text] of Object.entries(cells)) row.querySelector("." + name).textContent = text;
-    row.querySelector(".bar i").style.width = percent(m / n);
-    row.querySelector(".bar span").style.setProperty("--mean", percent(nKept / data.nSamples));
+    row.querySelector(".bar i").style.width = percent(m / n / longest);
+    row.querySelector(".bar span").style.setProperty("--mean", percent(mean / longest));
   }
 }
 

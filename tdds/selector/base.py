@@ -70,22 +70,17 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             There is nothing at that path.
         """
         self._validate_params()
-        score, sampler = self._score(), self._sampler()
+        sampler = self._sampler()
         data, source = (None, prob_trajectory) if trajectory is None else (prob_trajectory, trajectory)
         trajectory = open_trajectory(source, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
         if data is not None:
             check_rows(data, trajectory.n_samples)
         count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
-        chosen = {score.name: score}
-        if sampler.second is not None:
-            chosen[f"The sampler's {sampler.second}"] = make_score(
-                sampler.second, T=self.T, default_T=getattr(score, "default_T", None)
-            )
         if sampler.needs_labels and trajectory.labels is None:
             raise ValueError(f"sampler={self.sampler!r} needs labels; pass y, one integer a sample.")
         scores, *second = compute_scores(
             trajectory,
-            chosen,
+            self._asked(),
             features=features,
             memory_limit=self.memory_limit,
             n_jobs=self.n_jobs,
@@ -180,6 +175,14 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """
         check_is_fitted(self, "support_")
         return self.sample_indices_ if indices else self.support_
+
+    def _asked(self):
+        """The scores to compute, by name: the one that decides and, where the sampler looks at another, that one."""
+        score, second = self._score(), self._sampler().second
+        if second is None:
+            return {score.name: score}
+        beside = make_score(second, T=self.T, default_T=getattr(score, "default_T", None))
+        return {score.name: score, f"The sampler's {second}": beside}
 
     def _keep(self, scores, **beside):
         coreset = draw_coreset(

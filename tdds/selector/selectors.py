@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -181,16 +182,27 @@ class TDDSSelector(Selector):
         TrajectoryError
             The shape differs from the first epoch's, or a row is no distribution; the selector is then as before.
         ValueError
-            A parameter is out of range, or labels are needed.
+            A parameter is out of range, labels are needed, or a parameter of the score was changed since the first
+            epoch; those of the choice, `pruning_rate`, `n_select` and `weighting`, may change.
         """
         self._validate_params()
         if np.ndim(epoch_probs):
             count_kept(len(epoch_probs), self.pruning_rate, self.n_select)
         online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
+        self._check_unchanged(online)
         online.update(epoch_probs, y)
         self._online = online
         self.n_features_in_ = online.n_epochs
         return self if online.scores is None else self._keep(online.scores)
+
+    def _check_unchanged(self, online):
+        asked = asdict(self._score()) | {"kind": self.kind}
+        for name, value in (asdict(online.score) | {"kind": online.kind}).items():
+            if asked[name] != value:
+                raise ValueError(
+                    f"{name}={asked[name]!r}, but the epochs so far were scored with {name}={value!r}; set it back, or "
+                    "begin anew with sklearn.base.clone(selector)."
+                )
 
     def _score(self):
         return TDDS(self.T, self.K, self.beta, self.formulation, self.loss, self.magnitude)

@@ -1,7 +1,7 @@
 """Rewrite WebDataset shards to the samples that are kept; every shard is read once, as a stream.
 
     tdds select scores.h5 --pruning-rate 0.7 -o kept.csv
-    python data_tools/webdataset.py "in/*.tar" kept.csv out/
+    python data_tools/webdataset_shards.py "in/*.tar" kept.csv out/
 
 The `ids` of the selection are the samples' keys: the name of a file in the shard up to the first dot after the last
 slash. A sample's files are copied byte by byte, in their order, to a shard of the same name; a shard of which nothing
@@ -84,7 +84,7 @@ def main() -> None:
             raise FileNotFoundError(f"{asked.shards}: no such file.")
         counts = filter_shards(shards, read_keys(asked.kept), asked.out)
     except (OSError, ValueError, tarfile.TarError) as error:
-        sys.exit(f"webdataset.py: {error}")
+        sys.exit(f"webdataset_shards.py: {error}")
     n_shards = sum(n_kept > 0 for n_kept in counts.values())
     print(f"{sum(counts.values()):,} samples in {n_shards} of {len(shards)} shards: {asked.out}")
 
