@@ -103,7 +103,7 @@ def score_trajectory(
     n_jobs : int, optional
         Threads, as in scikit-learn; a joblib backend in force takes the blocks elsewhere.
     verbose : int, default 0
-        Above 0, a progress bar on the standard error.
+        Above 0, a progress bar on the standard error, where that is a terminal.
 
     Returns
     -------
@@ -426,7 +426,10 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
 
 @contextmanager
 def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> Iterator[Callable[[int], object]]:
-    """A progress bar on the standard error, or none where `verbose` is 0; its value advances it by n of `unit`."""
+    """A progress bar on the standard error; its value advances it by n of `unit`.
+
+    None where `verbose` is 0, nor where there is no terminal or notebook to draw it on.
+    """
     if not verbose:
         yield lambda n: None
         return
@@ -434,6 +437,8 @@ def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    nowhere = not (console.is_interactive or console.is_jupyter)
+    with Progress(*columns, console=console, transient=True, disable=nowhere) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)

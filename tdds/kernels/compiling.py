@@ -16,7 +16,7 @@ OPTIONS = {**VALUEWISE, "fastmath": {"reassoc", "contract", "arcp", "nsz", "afn"
 RUN = 1024  # values that a helper works on at once: its buffers stay in the first-level cache
 
 # A user without a name, as in many a container, has no home: Numba would make a folder called "~" where it stands.
-CACHE = bool(numba.config.CACHE_DIR)  # type: ignore[attr-defined] or os.path.isabs(os.path.expanduser("~"))
+CACHE = bool(numba.config.CACHE_DIR) or os.path.isabs(os.path.expanduser("~"))  # type: ignore[attr-defined]
 
 # A fork waits for a kernel that is being compiled. Its child would wait for Numba's lock, which no thread there holds,
 # for ever. h5py does the same with its own, and may be entered while the compiler's is held: so this one comes first.
