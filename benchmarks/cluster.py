@@ -41,7 +41,7 @@ def compare(name: str) -> None:
     def score() -> None:
         tdds.score_trajectory(name, K=10, n_jobs=2)
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster):
         taken: dict[str, list[float]] = {"threading": [], "dask": []}
         for turn in range(4):
             for backend, times in taken.items():

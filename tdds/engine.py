@@ -9,35 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
 from tdds.partial import PartialScores, count_samples
+from tdds.planning import MEMORY_LIMIT, Plan, count_epochs, in_runs, plan_reading
 from tdds.scores import Score, Series, Tile, Windows, make_scores
-from tdds.sources import ArrayTrajectory, EpochStream, Read, Trajectory, open_trajectory
+from tdds.sources import EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
     TrajectoryError,
     check_features,
     check_integer,
-    check_real,
     invalid_row,
     sum_tolerance,
 )
 
-MEMORY_LIMIT = 256
-"""Default bound of the engine's buffers, all threads together, in MiB."""
-
-BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TILE_VALUES = 1 << 16  # values that are checked and scored at a time
-_SERIES_BYTES = 1 << 20  # and so are their series, whose windows are gone through for every setting of a grid
-_TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
-_TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
+_SERIES_BYTES = 1 << 20  # of series that are reduced at a time: few calls, and windows that stay in the cache
 
 
 def score_trajectory(
@@ -110,7 +103,7 @@ def score_trajectory(
     n_jobs : int, optional
         Threads, as in scikit-learn; a joblib backend in force takes the blocks elsewhere.
     verbose : int, default 0
-        Above 0, a progress bar on the standard error.
+        Above 0, a progress bar on the standard error, where that is a terminal.
 
     Returns
     -------
@@ -196,7 +189,8 @@ def compute_scores(
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     if reading:
         plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
-        raw |= _read_scores(trajectory, reading, plan, verbose, partial)
+        with in_runs(trajectory, plan) as source:
+            raw |= _read_scores(source, reading, plan, verbose, partial)
         trajectory.check_unchanged()
     with np.errstate(over="ignore", invalid="ignore"):
         finished = {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
@@ -204,8 +198,8 @@ def compute_scores(
         if not np.isfinite(values).all():
             sample = int(np.argmin(np.isfinite(values)))
             raise TrajectoryError(
-                f"The {name} score of sample {sample} is {values[sample]}: what was logged of it is too large to compute "
-                "with; expected finite scores."
+                f"The {name} score of sample {sample} is {values[sample]}: what was logged of it is too large to "
+                "compute with; expected finite scores."
             )
     return finished
 
@@ -226,33 +220,6 @@ def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> st
     if (score.needs_features or (series is not None and series.needs_labels)) and trajectory.labels is None:
         return "needs labels with these parameters; pass y, one integer a sample."
     return ""
-
-
-def count_epochs(trajectory: Trajectory, scores: Mapping[str, Score]) -> int | None:
-    """How many epochs the scores read, None for all of a stream; raises where the trajectory has too few."""
-    in_memory = isinstance(trajectory, ArrayTrajectory)
-    epochs = [score.check(trajectory.n_epochs, in_memory=in_memory) for score in scores.values()]
-    return None if None in epochs else max(epochs)  # type: ignore[type-var]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a trajectory is read: `n_epochs` of it, blocks of samples x epochs, tasks of so many samples, by workers."""
-
-    n_epochs: int | None
-    block: tuple[int, int]
-    task_samples: int
-    n_workers: int
-
-
-def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
-    n_epochs = count_epochs(trajectory, scores)
-    n_series = len({score.series(trajectory.kind) for score in scores.values()})
-    n_workers = 1 if isinstance(trajectory, EpochStream) else effective_n_jobs(n_jobs)
-    check_real("memory_limit", memory_limit, 1, np.inf)
-    share = -(-trajectory.n_samples // n_workers)
-    block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers, n_series)
-    return Plan(n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 
 def _read_scores(
@@ -280,43 +247,6 @@ def _read_scores(
             advance(stop - start)
             start = stop
     return raw
-
-
-def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
-    """Samples of a task, whole blocks of `rows`, where a worker's share is `share` of them.
-
-    No more than the share, so that every worker has a task; no fewer than what `_TASK_BYTES` hold, nor than one in
-    `_TASKS` of the share, so that a scheduler has few enough.
-    """
-    least = max(_TASK_BYTES // ((n_epochs or 2) * row_bytes(trajectory)), share // _TASKS)
-    return -(-min(least, share) // rows) * rows if least > rows else rows
-
-
-def block_shape(
-    trajectory: Trajectory, n_epochs: int | None, n_samples: int, memory: int, n_series: int = 1
-) -> tuple[int, int]:
-    """Samples, at most `n_samples`, and epochs of a block that `memory` bytes hold beside `n_series` numbers an epoch.
-
-    All epochs of some samples where the source's chunks allow it, no more of them than the cache holds; else as many
-    samples as fit beside two epochs or one chunk of them. Such blocks share an epoch, so that whole chunks are read.
-    """
-    chunk_rows, chunk_epochs = min(trajectory.chunk[0], n_samples), trajectory.chunk[1]
-    if isinstance(trajectory, EpochStream):
-        return trajectory.n_samples, 2
-    assert n_epochs is not None
-    epoch_bytes, series_bytes = row_bytes(trajectory), 2 * 8 * n_epochs * n_series  # in pieces, and joined
-    sample_bytes = n_epochs * epoch_bytes + series_bytes
-    if chunk_rows * sample_bytes <= memory:
-        cached = min(BLOCK_BYTES, memory) // sample_bytes
-        return max(chunk_rows, cached // chunk_rows * chunk_rows), n_epochs
-    least = min(n_epochs, chunk_epochs + 1)
-    if least * epoch_bytes + series_bytes > memory:  # a chunk of no more than one sample
-        least = min(n_epochs, 2)
-    rows = max(1, min(chunk_rows, memory // (least * epoch_bytes + series_bytes)))
-    width = max(least, min(n_epochs, (memory // rows - series_bytes) // epoch_bytes))
-    if width < n_epochs:
-        width -= (width - 1) % chunk_epochs if width > chunk_epochs else 0
-    return rows, width
 
 
 def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None) -> np.ndarray:
@@ -348,12 +278,7 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
-def row_bytes(trajectory: Trajectory) -> int:
-    """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
-    return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
-
-
-@np.errstate(over="ignore", invalid="ignore")  # what is too large is found: by `as_probs`, or by `compute_scores`
+@np.errstate(over="ignore", invalid="ignore")  # what is too large is found: by `check_tile`, or by `compute_scores`
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs
@@ -501,7 +426,10 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
 
 @contextmanager
 def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> Iterator[Callable[[int], object]]:
-    """A progress bar on the standard error, or none where `verbose` is 0; its value advances it by n of `unit`."""
+    """A progress bar on the standard error; its value advances it by n of `unit`.
+
+    None where `verbose` is 0, nor where there is no terminal or notebook to draw it on.
+    """
     if not verbose:
         yield lambda n: None
         return
@@ -509,6 +437,8 @@ def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    nowhere = not (console.is_interactive or console.is_jupyter)
+    with Progress(*columns, console=console, transient=True, disable=nowhere) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tdds.engine import MEMORY_LIMIT, plan_reading, row_bytes, score_part
+from tdds.engine import score_part
+from tdds.planning import MEMORY_LIMIT, plan_reading, row_bytes
 from tdds.scores import Score
 from tdds.sources import ArrivalTrajectory, EpochStream, Trajectory
 

@@ -14,8 +14,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from imblearn.base import BaseSampler
-from imblearn.utils import check_target_type
+
+try:
+    from imblearn.base import BaseSampler
+    from imblearn.utils import check_target_type
+except ModuleNotFoundError:
+    raise ImportError("tdds.imblearn needs imbalanced-learn: pip install 'tdds-coreset[imblearn]'") from None
+
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data

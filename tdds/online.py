@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import BLOCK_BYTES, check_tile, row_bytes, what_lacks
+from tdds.engine import check_tile, what_lacks
+from tdds.planning import BLOCK_BYTES, row_bytes
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
 from tdds.validation import TrajectoryError, check_labels

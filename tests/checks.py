@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tdds
-from tdds import engine, store
+from tdds import planning, store
 
 JUDGES = {
     "tdds": equations.tdds,
@@ -209,7 +209,7 @@ def make_source(name, folder, values, kind):
 
 def small_blocks(n_bytes):
     """The engine with blocks, and tasks, of about so many bytes."""
-    return mock.patch.multiple(engine, BLOCK_BYTES=n_bytes, _TASK_BYTES=n_bytes)
+    return mock.patch.multiple(planning, BLOCK_BYTES=n_bytes, _TASK_BYTES=n_bytes)
 
 
 # ------------------------------------------------------------------------------------------------ checks of a score

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,43 @@ def test_help(tmp_path, command):
     assert status == 0
     assert "Usage" in out
     assert "--json" in out
+    assert f"Example: tdds {command}" in out
+
+
+def test_version_and_help_of_all(tmp_path):
+    assert run("--version", cwd=tmp_path) == (0, f"tdds {tdds.__version__}\n", "")
+    status, out, _ = run("--help", cwd=tmp_path)
+    assert status == 0
+    assert "tdds score logs/ -o scores.h5" in out
+
+
+SHELLS = {
+    "bash": """source <(_TDDS_COMPLETE=source_bash tdds); COMP_WORDS=(tdds select --sampler s); COMP_CWORD=3
+        _tdds_completion tdds; printf '%s\\n' "${COMPREPLY[@]}" """,
+    "fish": "_TDDS_COMPLETE=source_fish tdds | source; complete -C 'tdds select --sampler s'",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_in_the_shell_itself(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "tdds").write_text(f"#!{sys.executable}\nfrom tdds.cli import main\nmain()\n")
+    (tmp_path / "tdds").chmod(0o755)
+    paths = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(Path(tdds.__file__).parents[1])}
+    command = [shell, "-c", SHELLS[shell]]
+    done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["stratified"]
+
+
+def test_a_reader_that_has_had_enough_is_no_error(logs, tmp_path):
+    """As in `tdds info LOGS | head -1`: no traceback, no message."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tdds.cli", "info", logs[0]]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""
 
 
 def test_compare(logs, tmp_path):

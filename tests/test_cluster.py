@@ -15,7 +15,7 @@ import pytest
 from dask.distributed import Client, LocalCluster
 
 import tdds
-from tdds import engine
+from tdds import planning
 from tdds.sources import HDF5Trajectory
 
 SHAPE = (6000, 12, 9)
@@ -24,7 +24,7 @@ SHAPE = (6000, 12, 9)
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -38,7 +38,7 @@ def cluster(client):
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    monkeypatch.setattr(engine, "_TASK_BYTES", 1 << 18)
+    monkeypatch.setattr(planning, "_TASK_BYTES", 1 << 18)
 
 
 class Watched(HDF5Trajectory):
@@ -193,8 +193,8 @@ def test_number_of_tasks(n_samples, n_workers, n_tasks):
             self.n_samples = n_samples
 
     share = -(-n_samples // n_workers)
-    rows, _ = engine.block_shape(Large(), 30, share, (1 << 28) // n_workers)
-    step = engine.task_rows(Large(), 30, share, rows)
+    rows, _ = planning.block_shape(Large(), 30, share, (1 << 28) // n_workers)
+    step = planning.task_rows(Large(), 30, share, rows)
     assert step % rows == 0
     assert 0.9 * n_tasks <= -(-n_samples // step) <= 1.1 * n_tasks
 

@@ -75,7 +75,7 @@ def logs(tmp_path, monkeypatch):
     np.savez("data.npz", images=np.zeros((60, 8, 8), np.uint8), labels=labels)
 
 
-@pytest.mark.parametrize("name", ["README", "docs/quickstart", "docs/choosing", "docs/formulations", "docs/comparison"])
+@pytest.mark.parametrize("name", ["README", "docs/quickstart", "docs/choosing", "docs/formulations", "docs/commands"])
 def test_commands(name, logs):
     text = "".join(blocks((ROOT / f"{name}.md").read_text(), "bash"))
     for command in re.findall(r"^tdds .*$", text, flags=re.MULTILINE):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 import tdds
-from tdds.engine import block_shape
 from tdds.online import OnlineTDDS
+from tdds.planning import block_shape
 from tdds.scores import METHODS, TDDS
 from tdds.sources import ArrayTrajectory
 
@@ -195,6 +195,7 @@ def test_labels_given_with_an_open_trajectory_stay_out_of_it():
 
 def test_progress_goes_to_the_standard_error(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if on a terminal
+    monkeypatch.setenv("TERM", "xterm")
     values, _ = checks.logged("probs")
     np.testing.assert_array_equal(
         tdds.score_trajectory(values, K=4, verbose=1), tdds.score_trajectory(values, K=4, verbose=0)
@@ -202,6 +203,9 @@ def test_progress_goes_to_the_standard_error(capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     assert "Scoring" in err
+    monkeypatch.delenv("FORCE_COLOR")
+    tdds.score_trajectory(values, K=4, verbose=1)
+    assert capsys.readouterr() == ("", "")  # into a file or a pipe
 
 
 @pytest.mark.parametrize(

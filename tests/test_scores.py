@@ -83,7 +83,7 @@ def test_many_methods_in_one_pass_equal_many_passes(width, tmp_path):
         *(tdds.score_trajectory(s, y, method=tuple(DETERMINISTIC), **said, **options) for s, said in sources.values()),
     ]
     with pytest.MonkeyPatch.context() as patch:  # blocks of `width` epochs
-        patch.setattr("tdds.engine.block_shape", lambda *args: (11, width))
+        patch.setattr("tdds.planning.block_shape", lambda *args: (11, width))
         together.append(tdds.score_trajectory(values, y, method=DETERMINISTIC, **options))
     for scores in together:
         for method in DETERMINISTIC:

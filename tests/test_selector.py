@@ -498,6 +498,7 @@ def test_html(selector):
 
 def test_verbose_shows_progress_and_changes_nothing(selector, probs, capfd, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
     loud = clone(selector).set_params(verbose=1).fit(probs)
     np.testing.assert_array_equal(loud.scores_, selector.scores_)
     out, err = capfd.readouterr()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tdds
 from tdds import store
-from tdds.sources import arrival
+from tdds.sources import arrival, spooled
 
 SHAPE = (30, 7, 4)
 
@@ -226,6 +226,68 @@ def test_runs_cover_the_rows_once_in_order(rows, row_bytes):
         assert (first, last) == (rows[run][0], rows[run][-1])
         assert last - first < max(1, (1 << 22) // row_bytes)
         assert (np.diff(rows[run]) <= max(1, arrival._GAP_BYTES // row_bytes)).all()
+
+
+@pytest.mark.parametrize("name", ["directory", "store", "store of two parts", "store bfloat16", "store log8", "losses"])
+def test_a_copy_in_sorted_runs_holds_the_same(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(spooled, "_RUN_BYTES", 1 << 11)
+    kind = "losses" if name == "losses" else "probs"
+    values, _ = checks.logged(kind, (900, 5, 4), dtype=np.float32)
+    if name == "directory":
+        path = checks.write_directory(tmp_path / "logs", values, kind)
+    else:
+        dtype = name.split()[1] if name.endswith(("16", "8")) else None
+        path = checks.write_store(tmp_path / "logs", values, kind, n_parts=2 if "two" in name else 1, dtype=dtype)
+    trajectory = tdds.open_trajectory(path, kind=kind)
+    expected = read_all(trajectory)
+    (tmp_path / "copies").mkdir()
+    with trajectory.in_runs(tmp_path / "copies") as runs:
+        np.testing.assert_array_equal(read_all(runs), expected)
+        assert len(list((tmp_path / "copies").rglob("*_Output.npy"))) == 5
+        index, n_rows = runs.index(3), (1 << 11) // (trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1))
+        for start in range(0, 900, n_rows):
+            assert (np.diff(index[start : start + n_rows]) > 0).all()
+        assert pickle.loads(pickle.dumps(runs.part(3, 9)))._held.name == trajectory.name
+    assert list((tmp_path / "copies").iterdir()) == []
+
+
+def test_in_sorted_runs_duplicates_and_missing_samples_are_resolved_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(spooled, "_RUN_BYTES", 1 << 9)
+    values, _ = checks.logged("logits", (300, 4, 3), dtype=np.float32)
+    path = checks.write_directory(tmp_path / "logs", values, "logits")
+    for t in range(1, 4):
+        index, rows = np.load(path / f"{t}_Index.npy"), np.load(path / f"{t}_Output.npy")
+        index[:50] = index[50:100]  # 50 samples are missing, 50 come twice
+        index[200:210] = index[190:200]
+        np.save(path / f"{t}_Index.npy", index)
+        np.save(path / f"{t}_Output.npy", rows)
+    trajectory = tdds.open_trajectory(path, missing="carry")
+    with trajectory.in_runs(tmp_path) as runs:
+        np.testing.assert_array_equal(read_all(runs), read_all(trajectory))
+    with (
+        tdds.open_trajectory(path).in_runs(tmp_path) as runs,
+        pytest.raises(tdds.TrajectoryError, match="^Epoch 1 does"),
+    ):
+        read_all(runs)
+
+
+def test_logs_that_take_many_blocks_are_scored_from_runs_and_packed_from_them(tmp_path, monkeypatch):
+    values, _ = checks.logged("probs", (3000, 8, 100), dtype=np.float32)
+    path = checks.write_store(tmp_path / "run", values, "probs", n_parts=2)
+    made = []
+    monkeypatch.setattr(
+        spooled.SortedRuns, "__init__", lambda *args, init=spooled.SortedRuns.__init__: made.append(1) or init(*args)
+    )
+    monkeypatch.setattr(spooled, "_RUN_BYTES", 1 << 18)
+    expected = tdds.score_trajectory(str(path), K=4)
+    assert not made
+    np.testing.assert_array_equal(tdds.score_trajectory(str(path), K=4, memory_limit=1, n_jobs=2), expected)
+    assert len(made) == 1
+    monkeypatch.setattr("tdds.store.packed._BLOCK_BYTES", 1 << 20)
+    tdds.store.pack(tdds.open_trajectory(path), tmp_path / "run.h5")
+    assert len(made) == 2
+    np.testing.assert_array_equal(tdds.score_trajectory(tmp_path / "run.h5", K=4), expected)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "run.h5"]
 
 
 def test_runs_example():

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras.callbacks import Callback
+try:
+    from keras.callbacks import Callback
+except ModuleNotFoundError as error:
+    if error.name != "keras":  # its backend, of which it says itself what is missing
+        raise
+    raise ImportError("tdds.callbacks.keras needs Keras 3: pip install 'tdds-coreset[keras]'") from None
 
 from tdds.store import TrajectoryWriter
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ModuleNotFoundError:
+    raise ImportError("tdds.callbacks.lightning needs Lightning: pip install 'tdds-coreset[lightning]'") from None
 
 from tdds.callbacks.recording import Recording
 

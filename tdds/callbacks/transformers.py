@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from transformers import TrainerCallback, TrainerState, TrainingArguments
+try:
+    import torch
+    from transformers import TrainerCallback, TrainerState, TrainingArguments
+except ModuleNotFoundError:
+    raise ImportError(
+        "tdds.callbacks.transformers needs transformers: pip install 'tdds-coreset[transformers]'"
+    ) from None
 
 from tdds.callbacks.recording import Recording
 

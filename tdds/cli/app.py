@@ -4,41 +4,60 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from tdds.cli.common import err
+from tdds._version import __version__
+from tdds.cli.common import err, out
 from tdds.cli.scores import combine, compare, score, select
 from tdds.cli.show import demo, report
 from tdds.cli.sources import convert, info, verify
 
 app = typer.Typer(
-    help="Train on less data: score training trajectories, keep the samples that matter.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def say_version(asked: bool) -> None:
+    if asked:
+        out.print(f"tdds {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Example:\n\ntdds info logs/\n\ntdds score logs/ -o scores.h5 --T 10 --K 5\n\n"
+    "tdds select scores.h5 --pruning-rate 0.9 -o kept.csv"
+)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train on less data: score training trajectories, keep the samples that matter."""
+
+
 app.command(epilog="Example: tdds score logs/ -o scores.h5 --T 10 --K 5")(score)
 app.command(epilog="Example: tdds select scores.h5 --pruning-rate 0.9 -o kept.csv")(select)
 app.command(epilog="Example: tdds combine seed0.h5 seed1.h5 seed2.h5 -o mean.h5")(combine)
 app.command(epilog="Example: tdds report scores.h5 --images data.npz -o report.html")(report)
 app.command(epilog="Example: tdds compare logs/ --labels labels.npy --method tdds,el2n --K 5,10")(compare)
-app.command()(info)
-app.command()(verify)
+app.command(epilog="Example: tdds info logs/")(info)
+app.command(epilog="Example: tdds verify run/")(verify)
 app.command(epilog="Example: tdds convert logs/ -o run.h5")(convert)
 app.command("pack", epilog="Example: tdds pack run/ -o run.h5", help="Another name of convert.")(convert)
-app.command()(demo)
+app.command(epilog="Example: tdds demo -o tdds-demo")(demo)
 
 
 def run() -> None:
     """Run the command line; what a user can mend is one line on the standard error, exit status 1."""
     warnings.showwarning = _show_warning
     try:
-        app()
+        app(prog_name="tdds")
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _say("bold red", " ".join(str(error).split()) or type(error).__name__)
         sys.exit(1)

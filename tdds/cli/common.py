@@ -14,6 +14,7 @@ from rich.console import Console
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
 
+SOURCE = "The source"  # a panel of the help
 Kind = Literal["probs", "logits", "log_probs", "losses"]
 Missing = Literal["error", "carry"]
 Source = Annotated[
@@ -27,26 +28,54 @@ Source = Annotated[
 ]
 Axes = Annotated[
     str | None,
-    typer.Option(metavar="NTC|TNC", help="Axes of an array: N samples, T epochs, C classes.", show_default=False),
+    typer.Option(
+        metavar="NTC|TNC",
+        help="Axes of an array: N samples, T epochs, C classes.",
+        show_default=False,
+        rich_help_panel=SOURCE,
+    ),
 ]
-KindOption = Annotated[Kind | None, typer.Option(help="What the values are.", show_default="what the source says")]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        metavar="KIND",
+        help="What the values are: probs, logits, log_probs, losses.",
+        show_default="what the source says",
+        rich_help_panel=SOURCE,
+    ),
+]
 MissingOption = Annotated[
-    Missing, typer.Option(help="A sample that an epoch lacks: raise, or repeat the epoch before.")
+    Missing,
+    typer.Option(
+        help="A sample that an epoch lacks: an error, or carry, its value of the epoch before.", rich_help_panel=SOURCE
+    ),
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line.", show_default=False
+        metavar="FILE",
+        help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line.",
+        show_default=False,
+        rich_help_panel=SOURCE,
     ),
 ]
 Ids = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Names of the samples, as for --labels.", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the samples, in a file as for --labels.",
+        show_default=False,
+        rich_help_panel=SOURCE,
+    ),
 ]
 Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)]
 Features = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="What a trained model makes of each sample, for moderate; as --labels.", show_default=False
+        metavar="FILE",
+        help="What the last layer of a trained model sees of each sample, for moderate; a file as for --labels.",
+        show_default=False,
+        rich_help_panel=SOURCE,
     ),
 ]
 SkipDamaged = Annotated[

@@ -70,11 +70,15 @@ def demo(
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the trajectory, the scores and the picture.")
     ] = Path("tdds-demo"),
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """The whole story on data that ships with scikit-learn: train, record, score, prune, train again."""
     from tdds.demo import run_demo
 
+    for made in (folder / "run", folder / "digits.png"):
+        if made.exists() and not force:
+            raise FileExistsError(f"{made} exists; pass --force to overwrite it, or another folder.")
     results = run_demo(folder, Console(quiet=True) if as_json else out)
     if as_json:
         print_json(results)

@@ -55,7 +55,7 @@ class TDDSSelector(Selector):
     n_jobs : int, optional
         Threads, as in scikit-learn.
     verbose : int, default 0
-        Above 0, a progress bar on the standard error.
+        Above 0, a progress bar on the standard error, where that is a terminal.
 
     Attributes
     ----------
@@ -256,7 +256,7 @@ class CoresetSelector(Selector):
     n_jobs : int, optional
         Threads, as in scikit-learn.
     verbose : int, default 0
-        Above 0, a progress bar on the standard error.
+        Above 0, a progress bar on the standard error, where that is a terminal.
 
     Attributes
     ----------

@@ -97,6 +97,16 @@ class ArrivalTrajectory(Trajectory):
 
         yield read
 
+    @contextmanager
+    def in_runs(self, folder: Path) -> Iterator[Trajectory]:
+        from tdds.sources.spooled import SortedRuns
+
+        runs = SortedRuns(self, folder)
+        try:
+            yield runs
+        finally:
+            runs.close()
+
 
 class NpyDirectory(ArrivalTrajectory):
     """A directory of ``{t}_Output.npy`` and ``{t}_Index.npy``, t from 0, as the TDDS authors' script reads it.

@@ -1,5 +1,6 @@
 """What every source is: a trajectory, and how stored values become floats."""
 
+import contextlib
 import copy
 import hashlib
 from abc import ABC, abstractmethod
@@ -55,7 +56,7 @@ class Trajectory(ABC):
     ids: np.ndarray | None = None
     first: int = 0
     skipped: tuple[int, ...] = ()
-    _state: dict[Path, tuple[int, int, int]] | None = None
+    _state: dict[Path, tuple[int, ...]] | None = None
 
     @property
     def chunk(self) -> tuple[int, int]:
@@ -78,10 +79,14 @@ class Trajectory(ABC):
         """The files that are read, as far as they are known; none for what lies in memory."""
         return []
 
-    def state(self) -> dict[Path, tuple[int, int, int]]:
-        """Number, size and time of the last change of each of the files."""
-        stats = {path: path.stat() for path in self.files()}
-        return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+    def state(self) -> dict[Path, tuple[int, ...]]:
+        """Inode, size and time of the last change of each file; nothing of one that is not to be had."""
+        found: dict[Path, tuple[int, ...]] = {}
+        for path in self.files():
+            with contextlib.suppress(OSError):  # what is wrong with it is said when it is read
+                stat = path.stat()
+                found[path] = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return found
 
     def check_unchanged(self) -> None:
         """Raise where a file is no longer the one of the first call, which `open_trajectory` makes.
@@ -89,14 +94,18 @@ class Trajectory(ABC):
         Raises
         ------
         TrajectoryError
-            A file was written to, or replaced by another.
-        FileNotFoundError
-            A file is gone.
+            A file was written to, replaced by another, or is gone.
         """
         found = self.state()
-        expected = self._state = self._state or found
-        if changed := [path for path in found if found[path] != expected.get(path)]:
-            raise TrajectoryError(f"{changed[0]}: was changed or replaced while it was read; score again.")
+        expected = self._state = found if self._state is None else self._state
+        if changed := [path for path in self.files() if found.get(path) != expected.get(path)]:
+            what = "was changed or replaced" if changed[0] in found else "is gone"
+            raise TrajectoryError(f"{changed[0]}: {what} since it was opened; open it and score again.")
+
+    @contextmanager
+    def in_runs(self, folder: Path) -> Iterator["Trajectory"]:
+        """What is best read in many blocks of few samples: this, or for logs in arrival order a copy in `folder`."""
+        yield self
 
     def name_samples(self, labels: Any = None, ids: Any = None) -> None:
         """Take `labels` and `ids`, each where it is given, one a sample."""

@@ -15,8 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tdds.sources.arrival import NpyDirectory, check_index
+from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, check_index
+from tdds.sources.base import Trajectory, decode
 from tdds.validation import TrajectoryError, check_labels
+
+_RUN_BYTES = 1 << 26
 
 #: Some rows: their epoch, what names the sample of each, their values, their labels where these are logged.
 Rows = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
@@ -31,9 +34,9 @@ class SpooledTrajectory(NpyDirectory):
     Subclasses set `name`, `kind` and `n_epochs`, then call `_measure`.
     """
 
-    def __init__(self, *, missing: str = "error") -> None:
+    def __init__(self, *, missing: str = "error", folder: Path | None = None) -> None:
         super(NpyDirectory, self).__init__(missing=missing)
-        self._spool = _Spool()
+        self._spool = _Spool(folder)
         self.path = self._spool.path
         self._what = "Output"
         self._row: tuple[tuple[int, ...], np.dtype] | None = None
@@ -98,13 +101,56 @@ class SpooledTrajectory(NpyDirectory):
         unfinished.rename(self._file(epoch))
 
 
+class SortedRuns(SpooledTrajectory):
+    """A temporary copy of logs in arrival order, in runs of 64 MiB: within a run, rows lie in the order of the samples.
+
+    So the rows of neighbouring samples are one read a run and epoch, where each of them was one before: the original is
+    read once from front to back, and so is, nearly, the copy. It takes the disk of the values and the memory of two
+    runs.
+
+    Parameters
+    ----------
+    source : ArrivalTrajectory
+    folder : Path
+        Where the temporary directory is made.
+    """
+
+    def __init__(self, source: ArrivalTrajectory, folder: Path) -> None:
+        super().__init__(missing=source.missing, folder=folder)
+        self._source = source
+        self.name, self.kind, self.dtype = source.name, source.kind, source.dtype
+        self.n_samples, self.n_epochs, self.n_classes = source.n_samples, source.n_epochs, source.n_classes
+        self.labels, self.ids = source.labels, source.ids
+        self._layouts = {}
+        self._row_shape = () if self.n_classes is None else (self.n_classes,)
+        self._row_dtype = source.buffer_dtype
+
+    def carried(self, start: int, stop: int) -> tuple[Trajectory, int]:
+        return self._source.carried(start, stop)  # another machine does not see the copy
+
+    def close(self) -> None:
+        """Remove the copy."""
+        self._spool.remove()
+
+    def parse(self, epoch: int) -> Iterator[Rows]:
+        index = self._source.index(epoch)
+        n_rows = max(1, _RUN_BYTES // (self._row_dtype.itemsize * (self.n_classes or 1)))
+        for start in range(0, len(index), n_rows):
+            samples = index[start : start + n_rows]
+            values = np.empty((len(samples), *self._row_shape), self._row_dtype)
+            for stretch, part in self._source.read_rows(epoch, np.arange(start, start + len(samples))):
+                values[stretch] = decode(part, self.dtype, self._row_dtype)
+            order = np.argsort(samples, kind="stable")  # of duplicates, the last stays the last
+            yield epoch, samples[order], values[order], None
+
+
 class _Spool:
     """A temporary folder that goes with the last object that holds it; a pickled copy is another one, empty."""
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="tdds-"))
+    def __init__(self, folder: Path | None = None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="tdds-", dir=folder))
         self.lock = threading.Lock()
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def __reduce__(self) -> Any:
         return _Spool, ()

@@ -6,6 +6,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def pack(
     progress: Callable[[int], object] = lambda n: None,
 ) -> None:
     """Write a trajectory of any source into one HDF5 file, samples first, in bounded memory.
+
+    Logs in arrival order that are larger than a block, 64 MiB, are first copied in sorted runs beside the file, so that
+    they are read from front to back; the copy takes as much disk as the values, until the file is whole.
 
     Parameters
     ----------
@@ -63,14 +67,14 @@ def pack(
     shape = (trajectory.n_samples, *row)
     sample_bytes = int(np.prod(row)) * np.dtype(STORED[stored]).itemsize
     chunk_rows = min(shape[0], max(1, _CHUNK_BYTES // sample_bytes))
-    # Logs in arrival order are read epoch by epoch: wide blocks, so that each file is gone through few times.
     block_rows = max(1, _BLOCK_BYTES // (sample_bytes * chunk_rows)) * chunk_rows
+    in_runs = trajectory.in_runs(path.parent) if block_rows < shape[0] else nullcontext(trajectory)
     new = NewFile(path, path.stem)
     try:
         values = new.h5.create_dataset("values", shape, STORED[stored], chunks=(chunk_rows, *row))
         write_attributes(values, axes="NTC"[: len(shape)], kind=trajectory.kind, dtype=stored)
         crc32 = []
-        with trajectory.reader() as read:
+        with in_runs as source, source.reader() as read:
             for start in range(0, shape[0], block_rows):
                 block = np.empty((min(block_rows, shape[0] - start), *row), trajectory.buffer_dtype)
                 read(start, start + len(block), 0, block)

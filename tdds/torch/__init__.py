@@ -7,6 +7,11 @@ autocast and compiled models change nothing; call `update` outside the compiled 
 evaluation mode instead.
 """
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError:
+    raise ImportError("tdds.torch needs PyTorch: pip install 'tdds-coreset[torch]'") from None
+
 from tdds.torch.data import CoresetDataset, CoresetSampler, IndexedDataset, weighted_loss
 from tdds.torch.online import OnlineTDDS
 from tdds.torch.recorder import TrajectoryRecorder, evaluate
