@@ -11,10 +11,12 @@ import warnings
 import checks
 import numpy as np
 import pytest
+from test_stopping import command
 from test_store import chunk_offset, flip, tamper, truncate
 
 import tdds
 from tdds import TrajectoryError, store
+from tdds.tables import ScoreTable
 
 SHAPE, HURT = (40, 8, 5), 3
 VALUES, LABELS = checks.logged("probs", SHAPE, dtype=np.float32)
@@ -201,6 +203,31 @@ def test_what_has_no_checksums_is_not_said_to_be_checked(damaged, run, tmp_path)
             score(source, damaged=damaged)
     with pytest.raises(ValueError, match="damaged='drop' is not known; expected one of 'unchecked', 'error', 'skip'"):
         score(run, damaged="drop")
+
+
+def test_at_the_command_line(run):
+    """Damage is one line that says what is whole and what to type; what is skipped is said, and kept in the scores."""
+    shard = run / f"epoch-{HURT:05d}.h5"
+    flip(shard, chunk_offset(shard, "values"), 0)
+    hurt = f"run/{shard.name}: the checksum of the rows from 0 on does not hold: it is damaged"
+    refused = (
+        f"tdds: {hurt}. Whole: epochs 0 to 2, 4 to 7; pass damaged='skip' (--skip-damaged) to go on without the others, "
+        "or bring them back from a copy.\n"
+    )
+    for ask in (["score", "run", "--verify", "-o", "new.h5", "--K", 3], ["convert", "run", "-o", "new.h5"]):
+        process = command(*ask, cwd=run.parent)
+        assert process.communicate()[1] == refused
+        assert process.returncode == 1
+        assert not (run.parent / "new.h5").exists()
+    expected = score(np.delete(VALUES, HURT, axis=1))
+    process = command("score", "run", "--skip-damaged", "-o", "scores.h5", "--K", 3, cwd=run.parent)
+    assert process.communicate()[1] == f"tdds: run: epoch 3 is damaged, and left out; {hurt}\n"
+    table = ScoreTable.load(run.parent / "scores.h5")
+    np.testing.assert_array_equal(table.scores["tdds"], expected)
+    assert (table.source["skipped_epochs"], table.source["n_epochs"]) == ([3], 7)
+    process = command("pack", "run", "--skip-damaged", "-o", "packed.h5", cwd=run.parent)
+    assert process.communicate()[1] == f"tdds: run: epoch 3 is damaged, and left out; {hurt}\n"
+    np.testing.assert_array_equal(score(run.parent / "packed.h5", damaged="error"), expected)
 
 
 def other_values(folder, kind):
