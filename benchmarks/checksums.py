@@ -26,8 +26,8 @@ from rich.table import Table
 import tdds
 from tdds import TrajectoryWriter, store
 
-SHAPES = [(100_000, 20, 10), (50_000, 20, 100), (8_000, 20, 1000)]
-CHUNK_BYTES, ROUNDS = 1 << 20, 7
+SHAPES = [(100_000, 10, 10), (20_000, 10, 100), (2_000, 10, 1000)]
+CHUNK_BYTES, ROUNDS = 1 << 20, 5
 
 
 def write(path: Path, n_samples: int, n_epochs: int, n_classes: int) -> list[Path]:

@@ -150,7 +150,7 @@ def test_low_bits_are_seen_by_checksums_alone(run):
     """The bit of every value that its row's sum does not betray: `damaged` and `verify` find each of them."""
     shard, expected = run / f"epoch-{HURT:05d}.h5", score(run)
     offset, unseen = chunk_offset(shard, "values"), 0
-    for value in range(0, 200, 20):
+    for value in range(0, 200, 40):
         for bit in (0, 9, 18, 21, 26, 30, 31):
             flip(shard, offset + 4 * value + bit // 8, bit % 8)
             with pytest.raises(TrajectoryError, match="the checksum of the rows from 0 on does not hold"):
@@ -159,7 +159,7 @@ def test_low_bits_are_seen_by_checksums_alone(run):
                 unseen += not np.array_equal(score(run), expected)
             flip(shard, offset + 4 * value + bit // 8, bit % 8)
     np.testing.assert_array_equal(score(run, damaged="error"), expected)
-    assert unseen >= 10
+    assert unseen >= 5
 
 
 def test_one_damaged_part_of_two(tmp_path):
@@ -211,8 +211,8 @@ def test_at_the_command_line(run):
     flip(shard, chunk_offset(shard, "values"), 0)
     hurt = f"run/{shard.name}: the checksum of the rows from 0 on does not hold: it is damaged"
     refused = (
-        f"tdds: {hurt}. Whole: epochs 0 to 2, 4 to 7; pass damaged='skip' (--skip-damaged) to go on without the others, "
-        "or bring them back from a copy.\n"
+        f"tdds: {hurt}. Whole: epochs 0 to 2, 4 to 7; pass damaged='skip' (--skip-damaged) to go on without the "
+        "others, or bring them back from a copy.\n"
     )
     for ask in (["score", "run", "--verify", "-o", "new.h5", "--K", 3], ["convert", "run", "-o", "new.h5"]):
         process = command(*ask, cwd=run.parent)
