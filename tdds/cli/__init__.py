@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from tdds.cli.common import err
+from tdds.cli.common import err, plain
 from tdds.cli.scores import combine, compare, score, select
 from tdds.cli.show import demo, report
 from tdds.cli.sources import convert, info, verify
@@ -38,7 +38,7 @@ def main() -> None:
         app()
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        err.print(f"[bold red]tdds:[/bold red] {escape(reason)}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]tdds:[/bold red] {escape(plain(reason))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("tdds: interrupted", highlight=False)
