@@ -211,7 +211,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return np.ravel(self.estimator_.predict(X))  # CatBoost gives a column
 
     def predict_proba(self, X):
         """The probability of each of `classes_`, by the classifier that was trained on the coreset.

@@ -11,7 +11,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -339,8 +339,16 @@ def write_selection(
     _write_columns(Path(path), {"indices": indices} | ({} if ids is None else {"ids": ids}) | {"weights": weights})
 
 
-def write_all_rows(path: str | os.PathLike[str], table: ScoreTable, indices: np.ndarray, weights: np.ndarray) -> None:
+def write_all_rows(
+    path: str | os.PathLike[str],
+    table: ScoreTable,
+    indices: np.ndarray,
+    weights: np.ndarray,
+    selection: Mapping[str, Any] | None = None,
+) -> None:
     """Write one row a sample: the columns of `table`, ``kept``, and ``weight``, 0 of a sample that is not kept.
+
+    A .parquet also says where the scores come from, as `ScoreTable.save` does, and is read back by `ScoreTable.load`.
 
     Parameters
     ----------
@@ -348,6 +356,8 @@ def write_all_rows(path: str | os.PathLike[str], table: ScoreTable, indices: np.
     table : ScoreTable
     indices : (n_kept,) integer array
     weights : (n_kept,) float64 array
+    selection : mapping, optional
+        How they were chosen: under ``selection`` of a .parquet's metadata.
 
     Raises
     ------
@@ -362,16 +372,18 @@ def write_all_rows(path: str | os.PathLike[str], table: ScoreTable, indices: np.
         raise ValueError(f"{path}: all rows are written as .npz, .csv, .parquet; a .txt holds the kept indices alone.")
     kept, weight = np.zeros(table.n_samples, dtype=bool), np.zeros(table.n_samples)
     kept[indices], weight[indices] = True, weights
-    _write_columns(Path(path), table.columns() | {"kept": kept, "weight": weight})
+    origin = table._origin() | {"selection": dict(selection or {})}
+    about = {"metadata": {"tdds": json.dumps(origin)}} if Path(path).suffix == ".parquet" else {}
+    _write_columns(Path(path), table.columns() | {"kept": kept, "weight": weight}, **about)
 
 
-def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
+def _write_columns(path: Path, columns: dict[str, np.ndarray], **about: Any) -> None:
     write = selection_writer(path)
     with replacing(path) as temporary:
-        write(temporary, columns)
+        write(temporary, columns, **about)
 
 
-def selection_writer(path: Path) -> Callable[[Path, dict[str, np.ndarray]], None]:
+def selection_writer(path: Path) -> Callable[..., None]:
     """The function that writes a selection to a file with this extension; raises where there is none."""
     writers = {".npz": _write_npz, ".csv": _write_csv, ".txt": _write_txt, ".parquet": _write_parquet}
     if path.suffix not in writers:

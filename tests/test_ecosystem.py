@@ -229,4 +229,5 @@ def test_the_epochs_of_a_booster_are_its_rounds(rounds):
     expected = tdds.score_trajectory(trajectory, K=3)
     np.testing.assert_allclose(model.scores_, expected, rtol=1e-3, atol=1e-9 * expected.max())
     kept = model.sample_indices_
+    assert model.predict(X).shape == (150,)
     np.testing.assert_array_equal(model.predict(X), np.ravel(clone(booster).fit(X[kept], y[kept]).predict(X)))

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 import tdds
-from tdds.cli import app
+from tdds.cli.app import app
 from tdds.sources import pickles
 
 SHAPE = (30, 7, 4)
@@ -370,6 +370,17 @@ def test_convert(name, tmp_path):
     for beside in ("labels", "ids"):
         expected, found = getattr(source, beside), getattr(packed, beside)
         assert (expected is None and found is None) or expected.tolist() == found.tolist()
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_logs_that_change_while_they_are_read_are_refused(name, tmp_path):
+    FOREIGN[name](tmp_path)
+    trajectory = tdds.open_trajectory(tmp_path)
+    tdds.score_trajectory(trajectory, method="entropy" if name != "Dyn-Unc" else "loss", y=Y * 0, T=6)
+    changed = max((path for path in tmp_path.rglob("*") if path.is_file()), key=lambda path: path.name)
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    with pytest.raises(tdds.TrajectoryError, match=rf"{re.escape(str(changed))}: was changed or replaced"):
+        tdds.score_trajectory(trajectory, K=3)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

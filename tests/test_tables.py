@@ -128,12 +128,17 @@ def test_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, module, 
 
 def test_all_rows_say_what_is_kept(tmp_path):
     table, indices, weights = make_table(), np.array([3, 17]), np.array([0.5, 1.5])
-    write_all_rows(tmp_path / "rows.parquet", table, indices, weights)
+    write_all_rows(tmp_path / "rows.parquet", table, indices, weights, {"method": "tdds", "sampler": "top"})
     frame = pd.read_parquet(tmp_path / "rows.parquet")
     assert list(frame.columns) == ["index", "id", "label", "tdds", "aum", "kept", "weight"]
     assert np.flatnonzero(frame["kept"]).tolist() == [3, 17]
     assert frame["weight"][[3, 17]].tolist() == [0.5, 1.5]
     assert frame["weight"].sum() == 2
+    origin = json.loads(pq.read_schema(tmp_path / "rows.parquet").metadata[b"tdds"])
+    assert origin["source"]["fingerprint"] == "0" * 16
+    assert origin["parameters"]["tdds"]["K"] == 5
+    assert origin["selection"] == {"method": "tdds", "sampler": "top"}
+    assert_equal(ScoreTable.load(tmp_path / "rows.parquet"), table)
     with pytest.raises(ValueError, match=r"all rows are written as"):
         write_all_rows(tmp_path / "rows.txt", table, indices, weights)
 
@@ -188,6 +193,11 @@ def test_command_line(tmp_path):
     assert out == f"Combined 2 runs of {N} samples by rank -> mean.h5\n"
     assert run("select", "mean.h5", "--keep", 10, "-o", "rows.csv", "--all-rows", cwd=tmp_path)[0] == 0
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    arguments = ("--keep", 10, "--sampler", "random", "--random-state", 3, "-o", "r.parquet", "--all-rows")
+    assert run("select", "mean.h5", *arguments, cwd=tmp_path)[0] == 0
+    selection = json.loads(pq.read_schema(tmp_path / "r.parquet").metadata[b"tdds"])["selection"]
+    assert (selection["method"], selection["sampler"], selection["random_state"]) == ("tdds", "random", 3)
+    assert selection["command"].startswith("tdds select mean.h5 --keep 10 --sampler random")
     scores = ScoreTable.load(tmp_path / "mean.h5").scores["tdds"]
     kept = [int(row["index"]) for row in rows if row["kept"] == "True"]
     assert kept == sorted(np.argsort(-scores, kind="stable")[:10])

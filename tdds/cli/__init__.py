@@ -1,7 +1,6 @@
 """The command line: `tdds score run -o scores.h5`, `tdds select scores.h5 --pruning-rate 0.9 -o kept.csv`."""
 
 import sys
-from typing import Any
 
 
 def main() -> None:
@@ -17,11 +16,3 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
-
-
-def __getattr__(name: str) -> Any:
-    if name != "app":
-        raise AttributeError(f"module 'tdds.cli' has no attribute {name!r}")
-    from tdds.cli.app import app
-
-    return app

@@ -210,7 +210,8 @@ def select(
     coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
     indices, weights = coreset.indices, coreset.weights
     if all_rows:
-        write_all_rows(output, table, indices, weights)
+        how = {"method": method, "sampler": sampler, "weighting": weighting, "random_state": random_state}
+        write_all_rows(output, table, indices, weights, how | {"command": typed_command()})
     else:
         write_selection(output, indices, weights, None if table.ids is None else table.ids[indices])
     summary: dict[str, Any] = {

@@ -13,7 +13,15 @@ from tdds.scores import TDDS, Score
 
 BLUE, RED = "#4477aa", "#cc6677"
 #: Colours of lines, after P. Tol's schemes for the colour-blind, and the marker of each.
-LINES = ((BLUE, "o"), (RED, "s"), ("#228833", "D"), ("#aa3377", "^"), ("#b8860b", "v"), ("#3892b0", "P"))
+LINES = (
+    (BLUE, "o"),
+    (RED, "s"),
+    ("#228833", "D"),
+    ("#aa3377", "^"),
+    ("#b8860b", "v"),
+    ("#3892b0", "P"),
+    ("#808080", "X"),
+)
 
 
 def is_dark() -> bool:

@@ -36,6 +36,9 @@ class JsonLines(SpooledTrajectory):
         check_choice("kind", self.kind, KINDS[:3] if values.ndim else KINDS[3:])
         self._measure()
 
+    def files(self) -> list[Path]:
+        return self._files.paths()
+
     @abstractmethod
     def record(self, line: Any, number: int) -> tuple[Any, Any, Any]:
         """Name, values and label (or None) of the sample of one line of the file of that number."""
@@ -121,6 +124,9 @@ class DynUncLogs(SpooledTrajectory):
         self._files = NumberedFiles(folder, self.pattern)
         self.n_epochs = self._files.n_epochs
         self._measure()
+
+    def files(self) -> list[Path]:
+        return self._files.paths()
 
     def parse(self, epoch: int) -> Iterator[Rows]:
         path = self._files.path(epoch)

@@ -48,6 +48,9 @@ class CCSLogs(SpooledTrajectory):
             self.n_epochs = len(list(self.path.glob("*_Output.npy")))
         self._measure()
 
+    def files(self) -> list[Path]:
+        return self._files.paths() if isinstance(self._files, NumberedFiles) else [self._files]
+
     def parse(self, epoch: int) -> Iterator[Rows]:
         if isinstance(self._files, NumberedFiles):
             for _, samples, values in _batches(self._files.path(epoch)):

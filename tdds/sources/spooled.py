@@ -49,6 +49,10 @@ class SpooledTrajectory(NpyDirectory):
     def parse(self, epoch: int) -> Iterator[Rows]:
         """Yield the rows of `epoch`, batch by batch; those of all epochs where one file holds them all."""
 
+    def files(self) -> list[Path]:
+        """The logs that are parsed; what they are parsed into is nobody else's."""
+        return []
+
     def locate(self, names: np.ndarray, epoch: int) -> np.ndarray:
         """The sample that each of `names` means; here they are the samples' numbers."""
         return names
@@ -169,6 +173,10 @@ class NumberedFiles:
         self._example = found[self._first]
         self._names = found
         self.n_epochs = (last - self._first) // self._step + 1
+
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [self.folder / name for name in self._names.values()]
 
     def number(self, epoch: int) -> int:
         return self._first + epoch * self._step
