@@ -264,7 +264,10 @@ def test_in_sorted_runs_duplicates_and_missing_samples_are_resolved_as_before(tm
     trajectory = tdds.open_trajectory(path, missing="carry")
     with trajectory.in_runs(tmp_path) as runs:
         np.testing.assert_array_equal(read_all(runs), read_all(trajectory))
-    with tdds.open_trajectory(path).in_runs(tmp_path) as runs, pytest.raises(tdds.TrajectoryError, match="^Epoch 1 does"):
+    with (
+        tdds.open_trajectory(path).in_runs(tmp_path) as runs,
+        pytest.raises(tdds.TrajectoryError, match=r"^Epoch 1 does"),
+    ):
         read_all(runs)
 
 
