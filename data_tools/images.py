@@ -13,13 +13,15 @@ end, uint8), `offsets_train` (where each begins, and the end of the last) and `y
 from __future__ import annotations
 
 import io
-import pickle
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tdds.npz import open_npz
+from tdds.sources.pickles import TensorUnpickler
 
 WHERE = (
     "Download https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz (or cifar-100-python.tar.gz) and pass the path "
@@ -60,14 +62,6 @@ ARCHIVES = (
     ),
     _Archive("cifar-100-python", ["train"], "test", "meta", b"fine_labels", b"fine_label_names"),
 )
-
-
-#: What the pickle of an array calls.
-ALLOWED = {
-    "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-}
 
 
 def load_cifar(path: str | Path, n_train: int | None = None) -> Images:
@@ -137,25 +131,15 @@ def _read_archive(archive: _Archive, files: dict[str, bytes], n_train: int | Non
     return Images(X[chosen].copy(), y[chosen], *part([archive.test]), [name.decode() for name in names])
 
 
-class _Unpickler(pickle.Unpickler):
-    """Arrays, lists, dicts, numbers and text; whatever else a pickle could call is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}".replace("numpy._core", "numpy.core")  # NumPy 2 has renamed it
-        if asked not in ALLOWED:
-            raise ValueError(f"it asks for {asked}, where arrays, lists and texts were expected")
-        return ALLOWED[asked]
-
-
 def _unpickle(name: str, data: bytes) -> dict[bytes, Any]:
     try:
-        return _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        return TensorUnpickler(io.BytesIO(data), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises whatever it likes
         raise ValueError(f"{name} was not loaded: {error}. {WHERE}") from error
 
 
 def _read_jpeg_pack(path: Path, n_train: int | None) -> Images:
-    with np.load(path) as pack:
+    with open_npz(path, "images") as pack:
         chosen = _choose(len(pack["y_train"]), n_train)
         train = _decode(pack["jpeg_train"], pack["offsets_train"], chosen), pack["y_train"][chosen].astype(np.int64)
         y_test = pack["y_test"].astype(np.int64)

@@ -5,6 +5,7 @@ Runs what docs/quickstart.md says before "Another method", and nothing else, in 
 
 import doctest
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -23,5 +24,6 @@ for language, block in re.findall(r"^```(bash|python)\n(.*?)^```", page, flags=r
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
     subprocess.run(["bash", "-ec", "\n".join(script)], cwd=folder, check=True)
-    print(f"{time.perf_counter() - began:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{time.perf_counter() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processor time")
     print(*(Path(folder) / "tdds" / "kept.csv").read_text().splitlines()[:3], sep="\n")

@@ -198,8 +198,8 @@ def compute_scores(
         if not np.isfinite(values).all():
             sample = int(np.argmin(np.isfinite(values)))
             raise TrajectoryError(
-                f"The {name} score of sample {sample} is {values[sample]}: what was logged of it is too large to "
-                "compute with; expected finite scores."
+                f"The {name} score of sample {sample} is {values[sample]}: what was logged is too large to compute "
+                "with; expected finite scores."
             )
     return finished
 

@@ -8,10 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from tdds.engine import score_part
-from tdds.planning import MEMORY_LIMIT, plan_reading, row_bytes
+from tdds.planning import BLOCK_BYTES, MEMORY_LIMIT, Plan, in_runs, plan_reading, row_bytes
 from tdds.scores import Score
-from tdds.sources import ArrivalTrajectory, EpochStream, Trajectory
+from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, SortedRuns, Trajectory
+
+_TRIED_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def estimate_cost(
     memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
 ) -> Cost:
-    """Estimate what `compute_scores` will take with the same arguments, from the time of one block.
+    """Estimate what `compute_scores` will take with the same arguments, from the time of some blocks.
 
     Parameters
     ----------
@@ -43,7 +47,7 @@ def estimate_cost(
     Returns
     -------
     Cost
-        Seconds take it that the rest is read as fast as the block, and that every thread has a core to itself.
+        Seconds take it that the rest is read as fast as these blocks, and that every thread has a core to itself.
 
     Raises
     ------
@@ -56,19 +60,38 @@ def estimate_cost(
         raise TypeError(f"{trajectory!r} is read once; its cost cannot be tried.")
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
-    block = trajectory.part(0, min(plan.block[0], trajectory.n_samples))
-    score_part(trajectory.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
-    start = time.perf_counter()
-    score_part(block, reading, plan)
-    seconds = (time.perf_counter() - start) * trajectory.n_samples / block.n_samples / plan.n_workers
     n_epochs = plan.n_epochs or 0
-    per_sample = 8 * (2 * len(scores) + n_epochs // 2 * isinstance(trajectory, ArrivalTrajectory))
-    other_workers = (plan.n_workers - 1) * plan.block[0] * plan.block[1] * row_bytes(trajectory)
+    with in_runs(trajectory, plan) as source:
+        sorting, block = _try_run(source, plan) if isinstance(source, SortedRuns) else (0.0, trajectory)
+    score_part(block.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
+    seconds, n_tried = 0.0, min(plan.block[0], block.n_samples) // 2
+    while seconds < _TRIED_SECONDS and n_tried < block.n_samples:
+        n_tried = min(max(1, 2 * n_tried), block.n_samples)
+        start = time.perf_counter()
+        score_part(block.part(0, n_tried), reading, plan)
+        seconds = time.perf_counter() - start
+    per_sample = 8 * len(scores) + 4 * n_epochs * isinstance(trajectory, ArrivalTrajectory)
+    untried = plan.n_workers - (not sorting)
     return Cost(
         bytes_to_read=trajectory.n_samples * n_epochs * row_bytes(trajectory) // 2,
-        peak_memory=_peak_so_far() + other_workers + trajectory.n_samples * per_sample,
-        seconds=seconds,
+        peak_memory=_peak_so_far()
+        + untried * plan.block[0] * plan.block[1] * row_bytes(trajectory)
+        + trajectory.n_samples * per_sample,
+        seconds=trajectory.n_samples * (sorting + seconds / n_tried / plan.n_workers),
     )
+
+
+def _try_run(source: SortedRuns, plan: Plan) -> tuple[float, Trajectory]:
+    """Seconds a sample that sorting takes, from one run, and some of the run as a trajectory that stands still."""
+    start = time.perf_counter()
+    _, _, values, _ = next(source.parse(0))
+    np.save(source.path / "try.npy", values)
+    seconds = (time.perf_counter() - start) * (plan.n_epochs or 0) / len(values)
+    few = values[: max(1, 4 * BLOCK_BYTES // (row_bytes(source) * (plan.n_epochs or 1)))]
+    still = np.repeat(few[:, np.newaxis], plan.n_epochs or 0, axis=1)
+    trajectory = ArrayTrajectory(still, kind=source.kind, dtype=source.dtype)
+    trajectory.name_samples(None if source.labels is None else source.labels[: len(few)])
+    return seconds, trajectory
 
 
 def _peak_so_far() -> int:

@@ -35,6 +35,7 @@ def read_arrays(path: str | os.PathLike[str], held: np.lib.npyio.NpzFile, names:
         They unpack to more than the machine's memory, or to so much more than the file that they are no data; or one
         is no array.
     """
+    assert held.zip is not None  # it is open
     members = [member for member in held.zip.infolist() if member.filename.removesuffix(".npy") in names]
     n_bytes = sum(member.file_size for member in members)
     check_fits_memory(path, n_bytes)

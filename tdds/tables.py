@@ -206,11 +206,11 @@ class ScoreTable:
 def _checked(path: Path, scores: Any, labels: Any = None, ids: Any = None, **said: Any) -> ScoreTable:
     """The table that a file holds, once all that it says fits together."""
     if not scores or set(scores) != set(said["keeps"]):
-        raise TrajectoryError(
-            f"{path}: holds the scores {list(scores)}, and says which end is kept of {said['keeps']}."
-        )
+        raise TrajectoryError(f"{path}: holds the scores {list(scores)}, and says what is kept of {said['keeps']}.")
     n_samples = len(next(iter(scores.values())))
     for name, values in scores.items():
+        if not name.isprintable():
+            raise TrajectoryError(f"{path}: holds scores called {name!r}; expected a name that can be printed.")
         if values.dtype != np.float64 or values.shape != (n_samples,) or not (n_samples and np.isfinite(values).all()):
             raise TrajectoryError(
                 f"{path}: the scores {name!r} are {values.dtype} of shape {values.shape}; expected finite float64, one "
@@ -422,7 +422,7 @@ def read_column(place: str) -> np.ndarray:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, in a private folder beside `path`, that takes its place on success and leaves nothing on failure.
+    """A file to write, in a private folder beside `path`, that takes its place on success and leaves nothing otherwise.
 
     Nobody else can look into the folder, or put a link where the file will be; where `path` itself is a link, the file
     takes the link's place, and what the link points to stays as it is.

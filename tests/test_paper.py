@@ -376,3 +376,13 @@ def test_a_label_that_no_run_has_is_an_error(tmp_path):
 def test_precision_is_bf16_only_where_the_hardware_has_it():
     assert paper_training.precision("cuda") == "bf16"
     assert (paper_training.precision("cpu") == "bf16") == ("avx512_bf16" in Path("/proc/cpuinfo").read_text())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_same_on_a_gpu(tmp_path):
+    run("decay", tmp_path, "results.jsonl", "--device", "cuda", "--compile", "--jobs", "2")
+    full, *rows = rows_of(tmp_path)
+    assert full["accuracy"] > 0.5
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert {(row["device"], row["precision"], row["compiled"]) for row in rows} == {("cuda", "bf16", True)}

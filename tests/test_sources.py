@@ -266,7 +266,7 @@ def test_in_sorted_runs_duplicates_and_missing_samples_are_resolved_as_before(tm
         np.testing.assert_array_equal(read_all(runs), read_all(trajectory))
     with (
         tdds.open_trajectory(path).in_runs(tmp_path) as runs,
-        pytest.raises(tdds.TrajectoryError, match="^Epoch 1 does"),
+        pytest.raises(tdds.TrajectoryError, match=r"^Epoch 1 does"),
     ):
         read_all(runs)
 

@@ -125,15 +125,15 @@ INTERRUPTS = {
     "score, at work": (["score", "run", "-o", "new.h5", "--K", 3], "engine.score_part"),
     "score, saving": (["score", "run", "-o", "new.h5", "--K", 3], "os.replace"),
     "select, saving": (["select", "scores.h5", "--keep", 0.3, "-o", "new.csv"], "os.replace"),
-    "report, at work": (["report", "scores.h5", "-o", "new.html"], "samplers.draw_coreset"),
+    "report, at work": (["report", "scores.h5", "-o", "new.html"], "tables.check_labels"),
     "report, saving": (["report", "scores.h5", "-o", "new.html"], "os.replace"),
     "convert, in HDF5": (["convert", "run", "-o", "new.h5"], "os.pwrite"),
-    "pack, saving": (["pack", "run", "-o", "new.h5"], "os.replace"),
+    "pack, saving": (["pack", "run", "-o", "new.h5"], "os.fsync"),
     "combine, saving": (["combine", "scores.h5", "other.h5", "-o", "new.h5"], "os.replace"),
 }
 SIGNALLED = """
 import os, signal, time
-from tdds import engine, samplers
+from tdds import engine, tables
 def interrupted(*arguments, **options):
     print("there", flush=True)
     os.kill(os.getpid(), signal.SIGINT)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from tdds._version import __version__
-from tdds.cli.common import err, out
+from tdds.cli.common import err, out, plain
 from tdds.cli.scores import combine, compare, score, select
 from tdds.cli.show import demo, report
 from tdds.cli.sources import convert, info, verify
@@ -72,4 +72,4 @@ def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
 
 
 def _say(style: str, text: str) -> None:
-    err.print(f"[{style}]tdds:[/{style}] {escape(text)}", highlight=False, soft_wrap=True)
+    err.print(f"[{style}]tdds:[/{style}] {escape(plain(text))}", highlight=False, soft_wrap=True)

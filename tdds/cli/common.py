@@ -85,6 +85,16 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
+def plain(text: str) -> str:
+    """`text` with what is no letter, sign or space written out: a name from a file must not move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, **style: Any) -> None:
+    """Print a line in which nothing is markup."""
+    out.print(plain(text), highlight=False, markup=False, **style)
+
+
 def parse_keep(pruning_rate: float | None, keep: str | None) -> tuple[float, int | None]:
     """`pruning_rate` and `n_select` from ``--pruning-rate`` or ``--keep``, a share with a point or a count without."""
     if (pruning_rate is None) == (keep is None):

@@ -29,6 +29,7 @@ from tdds.cli.common import (
     parse_keep,
     parse_list,
     print_json,
+    say,
     say_cost,
     typed_command,
 )
@@ -109,7 +110,7 @@ def score(
         cost = estimate_cost(trajectory, chosen, memory_limit=memory_limit, n_jobs=n_jobs)
         if as_json:
             return print_json(dataclasses.asdict(cost))
-        out.print(say_cost(cost), highlight=False)
+        say(say_cost(cost))
         return None
     partial = PartialScores(output, trajectory, chosen) if trajectory.files() else None
     if partial and (n_done := sum(map(count_samples, partial.load()))):
@@ -150,15 +151,15 @@ def score(
     ]
     if as_json:
         return print_json(summaries[0] | ({"methods": summaries} if len(summaries) > 1 else {}))
-    out.print(f"Scored {table.n_samples:,} samples of {trajectory.name} -> {output}", highlight=False)
+    say(f"Scored {table.n_samples:,} samples of {trajectory.name} -> {output}")
     for summary in summaries:
         title = f"{summary['method']}: " if len(summaries) > 1 else ""
-        out.print(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}", highlight=False)
+        say(f"{title}median {summary['median']:.4g}, largest {summary['largest']:.4g}")
     if output.suffix == ".csv":
-        out.print("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim", highlight=False)
+        say("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim")
         return None
     which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
-    out.print(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim", highlight=False)
+    say(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim")
     return None
 
 
@@ -230,12 +231,11 @@ def select(
         "smallest": f"those with a score of {coreset.threshold:.4g} or less",
         "median": "those nearest the median of their class",
     }[keeps]
-    out.print(
+    say(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
         f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
-        highlight=False,
     )
-    out.print(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.", highlight=False)
+    say(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.")
     if table.labels is not None:
         _print_classes(summary["classes"])
     return None
@@ -259,7 +259,7 @@ def combine(
     table.save(output)
     if as_json:
         return print_json({"output": str(output), "n_samples": table.n_samples, "n_runs": len(scores), "how": how})
-    out.print(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}", highlight=False)
+    say(f"Combined {len(scores)} runs of {table.n_samples:,} samples by {how} -> {output}")
     return None
 
 

@@ -19,6 +19,7 @@ from tdds.cli.common import (
     open_source,
     out,
     print_json,
+    say,
     typed_command,
 )
 
@@ -62,7 +63,7 @@ def report(
     )
     if as_json:
         return print_json({"output": str(output), "bytes": output.stat().st_size})
-    out.print(f"{output} ({output.stat().st_size / 2**20:.1f} MiB)", highlight=False, markup=False)
+    say(f"{output} ({output.stat().st_size / 2**20:.1f} MiB)")
     return None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tdds.cli.common import (
@@ -23,7 +24,9 @@ from tdds.cli.common import (
     err,
     open_source,
     out,
+    plain,
     print_json,
+    say,
     say_cost,
 )
 
@@ -50,7 +53,8 @@ def info(
         return print_json(what)
     grid = Table(show_header=False, box=None, pad_edge=False)
     for key, value in what.items():
-        grid.add_row(f"[dim]{key}[/dim]", f"{value:,}" if type(value) is int else str(value))
+        shown = f"{value:,}" if type(value) is int else str(value)
+        grid.add_row(f"[dim]{escape(plain(key))}[/dim]", escape(plain(shown)))
     out.print(grid)
     return None
 
@@ -78,15 +82,13 @@ def verify(
         print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems})
     else:
         for problem in report.problems:
-            out.print(problem, markup=False, highlight=False)
+            say(problem)
         incomplete = [epoch for epoch in report.epochs if epoch.n_missing and not epoch.problems]
         for epoch in incomplete:
-            out.print(
-                f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.", highlight=False
-            )
+            say(f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.")
         n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
         state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
-        out.print(f"{path}: {len(report.epochs)} epochs, {state}.", markup=False, highlight=False)
+        say(f"{path}: {len(report.epochs)} epochs, {state}.")
     if report.problems:
         raise typer.Exit(1)
 
@@ -119,5 +121,5 @@ def convert(
     what = describe(trajectory) | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:
         return print_json(what)
-    out.print(f"{trajectory!r} -> {output} ({what['bytes'] / 2**20:,.1f} MiB)", highlight=False, markup=False)
+    say(f"{trajectory!r} -> {output} ({what['bytes'] / 2**20:,.1f} MiB)")
     return None

@@ -81,8 +81,8 @@ class Images(Samples):
                 if self._bytes.dtype != np.uint8 or self._bytes.ndim != 1 or not bounds:
                     raise TrajectoryError(
                         f"{path}: jpeg_train are {self._bytes.dtype} of shape {self._bytes.shape}, offsets_train "
-                        f"{self._offsets.dtype} of shape {self._offsets.shape}; expected uint8, and integers where each "
-                        "file begins."
+                        f"{self._offsets.dtype} of shape {self._offsets.shape}; expected uint8, and integers where "
+                        "each file begins."
                     )
                 self.n_samples = len(self._offsets) - 1
             else:

@@ -20,7 +20,7 @@ from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory,
 from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
 from tdds.sources.pickles import CCSLogs
-from tdds.sources.spooled import SpooledTrajectory
+from tdds.sources.spooled import SortedRuns, SpooledTrajectory
 from tdds.sources.stream import EpochStream
 from tdds.validation import KINDS, TrajectoryError, check_choice
 
@@ -36,6 +36,7 @@ __all__ = [
     "NpyDirectory",
     "NpyFile",
     "NpzTrajectory",
+    "SortedRuns",
     "SpooledTrajectory",
     "StoreTrajectory",
     "ZarrTrajectory",

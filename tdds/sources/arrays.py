@@ -239,9 +239,7 @@ def _check_zarr(array: Any, where: str) -> None:
     if not hasattr(array, "filters"):
         raise TrajectoryError(f"{where}: is no array.")
     if any("pickle" in str(codec).lower() for codec in (*(array.filters or ()), *array.compressors)):
-        raise TrajectoryError(
-            f"{where}: keeps its values as pickles, which are not read; write them as numbers or text."
-        )
+        raise TrajectoryError(f"{where}: keeps pickles, which are not read; write numbers or text.")
 
 
 def is_dask(values: Any) -> bool:

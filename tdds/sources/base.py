@@ -119,9 +119,9 @@ class Trajectory(ABC):
         return _Part(self, start, stop)
 
     def carried(self, start: int, stop: int) -> tuple["Trajectory", int]:
-        """What a pickled `part` takes along, and where `start` is in it; here all but labels and ids."""
+        """What a pickled `part` takes along, and where `start` is in it; here all that is not for the whole."""
         bare = copy.copy(self)
-        bare.labels = bare.ids = None
+        bare.labels = bare.ids = bare._state = None
         return bare, start
 
     def fingerprint(self, n_epochs: int | None = None) -> str:

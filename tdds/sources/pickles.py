@@ -94,14 +94,14 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with open(path, "rb") as file:
-            return _TensorUnpickler(file).load()
+            return TensorUnpickler(file).load()
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
         raise TrajectoryError(f"{path}: cannot be read as a pickle of tensors: {error}") from error
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class TensorUnpickler(pickle.Unpickler):
     """Builds containers, numbers, text, NumPy arrays and CPU tensors (as arrays).
 
     What a pickle names is looked up in the table below and nowhere else. Bound methods stand for functions, because a
@@ -114,7 +114,7 @@ class _TensorUnpickler(pickle.Unpickler):
             ("collections", "OrderedDict"): OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch.storage", "_load_from_bytes"): self._storage,
-            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "ndarray"): "ndarray",  # what `_reconstruct` is told to make, and nothing that can be called
             ("numpy", "dtype"): np.dtype,
             ("numpy._core.multiarray", "_reconstruct"): self._empty_array,
             ("numpy._core.numeric", "_frombuffer"): self._array,

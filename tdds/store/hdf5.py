@@ -168,7 +168,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
 
 def attribute(node: Any, name: str, expected: type) -> Any:
-    value = node.attrs[name]
+    try:
+        value = node.attrs[name]
+    except TypeError as error:
+        raise TrajectoryError(f"{node.file.filename}: attribute {name!r} is damaged: {error}") from None
     if isinstance(value, np.integer):
         value = int(value)
     elif isinstance(value, bytes):
@@ -205,6 +208,10 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
         For external storage, a virtual dataset of another file, a dataset reached through a link into another file, or
         one that holds fewer bytes than its shape says.
     """
+    try:
+        _ = dataset.dtype
+    except TypeError as error:
+        raise TrajectoryError(f"{path}: {dataset.name!r} holds a type that NumPy has not: {error}") from None
     sources = dataset.virtual_sources() if dataset.is_virtual else []
     elsewhere = dataset.external or any(source.file_name != "." for source in sources)
     if elsewhere or Path(dataset.file.filename).resolve() != Path(path).resolve():
@@ -295,7 +302,8 @@ def read_column(dataset: h5py.Dataset, n_samples: int) -> np.ndarray:
     """Read numbers or texts, one a sample; raises before memory is taken where the dataset has another size."""
     if dataset.size != n_samples:
         raise TrajectoryError(
-            f"{dataset.file.filename}: {dataset.name!r} has shape {dataset.shape}; expected one a sample, ({n_samples},)."
+            f"{dataset.file.filename}: {dataset.name!r} has shape {dataset.shape}; expected one a sample, "
+            f"({n_samples},)."
         )
     return read_ids(dataset)
 

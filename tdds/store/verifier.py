@@ -97,12 +97,12 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
     for epoch in range(n_epochs):
         found = EpochReport(epoch)
         samples = [np.empty(0, np.int64)]
-        # The newest epoch of a run still going may be whole in some parts only: that is no damage.
-        growing = epoch >= reader.n_whole(parts) and not any(epoch < max(own, default=-1) for own in parts)
+        # A part that has not come to this epoch, in a run still going or killed, is no damage.
+        growing = any(epoch > max(own, default=-1) for own in parts)
         for part, own in enumerate(parts):
             shard_path = reader.shard_path(header.path, epoch, part, header.n_parts)
-            if epoch not in own:
-                if not growing or epoch < max(own, default=-1):
+            if epoch not in own and not shard_path.exists():  # it may be written since the folder was read
+                if epoch < max(own, default=-1):
                     found.problems.append(f"{shard_path}: missing, though later epochs are there")
                 continue
             try:
@@ -114,7 +114,7 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
                 found.shards.append(shard_path)
             except (TrajectoryError, FileNotFoundError) as error:
                 found.problems.append(str(error))
-        if growing and any(epoch not in own for own in parts):
+        if growing and not found.problems:
             continue
         n_named = len(np.unique(np.concatenate(samples)))
         found.n_missing = header.n_samples - n_named
