@@ -34,7 +34,7 @@ def record(training: Training) -> Iterator[np.ndarray]:
     Raises
     ------
     TypeError
-        The model reports no epoch, as in a Pipeline, or gives no probabilities.
+        The model reported no iteration to its callbacks.
     """
     way = _way(training.model)
     assert way is not None, "see check_can_record"

@@ -53,4 +53,5 @@ _TAKE: dict[str, Callable[[Any, np.ndarray], Any]] = {
     "datasets.arrow_dataset.Dataset": lambda X, indices: X.select(indices),
     "pyarrow.lib.Table": lambda X, indices: X.take(indices),
     "torch.utils.data.dataset.Dataset": _subset,
+    "zarr.core.array.Array": lambda X, indices: X.oindex[indices],
 }

@@ -291,6 +291,12 @@ def test_a_method_with_several_samplers_has_a_line_for_each():
         "el2n, top": [pytest.approx(0.305)],
         "el2n, stratified": [pytest.approx(0.505)],
     }
+    rows += [row | {"weighting": "root", "accuracy": 0.7} for row in rows if row["method"] == "tdds"]
+    with pytest.raises(ValueError, match=r"Row 7 .* second one of tdds, top, 0.9 removed, seed 0; .*, or by="):
+        plotting.AccuracyDisplay.from_results(rows)
+    lines = plotting.AccuracyDisplay.from_results(rows, by=["sampler", "weighting"]).lines_
+    assert list(lines) == ["tdds, no weighting", "el2n, top", "el2n, stratified", "tdds, root"]
+    assert lines["tdds, root"][0].get_ydata().tolist() == [0.7]
 
 
 ROW = {"method": "tdds", "pruning_rate": 0.5, "seed": 0, "accuracy": 0.9}
@@ -305,7 +311,10 @@ ROW = {"method": "tdds", "pruning_rate": 0.5, "seed": 0, "accuracy": 0.9}
             "Row 1 of the results: expected .* KeyError\\('accuracy'\\)",
         ),
         ([ROW, "{"], "Row 2 of the results: expected"),
-        ([ROW, ROW | {"dataset": "other"}], "Row 2 of the results is a second one of tdds, 0.5 removed, seed 0"),
+        (
+            [ROW, ROW | {"dataset": "other"}],
+            "Row 2 of the results is a second one of tdds, no sampler, 0.5 removed, seed 0",
+        ),
     ],
 )
 def test_results_that_are_none(rows, message):

@@ -309,6 +309,13 @@ def test_transform_reads_the_kept_rows_of_a_file(selector, tmp_path):
             np.testing.assert_array_equal(selector.transform(X), NUMBERS[selector.sample_indices_])
 
 
+def test_transform_reads_the_kept_rows_of_zarr(selector, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    X = zarr.create_array(tmp_path / "X.zarr", shape=(N, 3, 2), chunks=(7, 3, 1), dtype="f4")
+    X[:] = np.arange(N * 6).reshape(N, 3, 2)
+    np.testing.assert_array_equal(selector.transform(X), X[:][selector.sample_indices_])
+
+
 def test_fit_transform_and_select(selector, probs, y):
     kept = selector.sample_indices_
     np.testing.assert_array_equal(clone(selector).fit_transform(probs), probs[kept])

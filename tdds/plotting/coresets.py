@@ -366,54 +366,59 @@ class AccuracyDisplay:
 
     @classmethod
     def from_results(
-        cls, results: str | os.PathLike[str] | Iterable[Mapping[str, Any]], *, ax: Axes | None = None
+        cls,
+        results: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+        *,
+        by: Sequence[str] = ("sampler",),
+        ax: Axes | None = None,
     ) -> AccuracyDisplay:
         """Draw the rows of a results file.
 
         Parameters
         ----------
         results : path of a JSON-lines file, or its rows
-            Each with `method`, `pruning_rate`, `seed` and `accuracy`, in [0, 1], and if known `sampler`. A method with
-            more than one sampler has a line for each, "el2n, stratified". Where a file holds more than one setting,
-            such as two data sets, pass the rows of one.
+            Each with `method`, `pruning_rate`, `seed` and `accuracy`, in [0, 1].
+        by : sequence of str, default ("sampler",)
+            Other fields of a row that tell lines apart: a method that was run with more than one sampler has a line for
+            each, "el2n, stratified". Of settings that these do not tell apart, such as two data sets, pass the rows of
+            one.
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
         Raises
         ------
         ValueError
-            There is no row, a row lacks one of these or is no JSON, or two are of the same method, sampler, rate and
-            seed.
+            There is no row, a row lacks one of these or is no JSON, or two are of the same line, rate and seed.
         FileNotFoundError
             There is no such file.
         """
         rows: Iterable[Any] = results  # type: ignore[assignment]
         if isinstance(results, (str, os.PathLike)):
             rows = [line for line in Path(results).read_text(encoding="utf-8").splitlines() if line.strip()]
-        found: dict[tuple[str, str, float, Any], float] = {}
+        found: dict[tuple[str, tuple[str, ...], float, Any], float] = {}
         for number, row in enumerate(rows, 1):
             try:
                 row = json.loads(row) if isinstance(row, str) else row
                 method, rate, seed = str(row["method"]), float(row["pruning_rate"]), row["seed"]
-                key, accuracy = (method, str(row.get("sampler", "")), rate, seed), float(row["accuracy"])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                setting = tuple(str(row[name]) if name in row else f"no {name}" for name in by)
+                key, accuracy = (method, setting, rate, seed), float(row["accuracy"])
+            except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"Row {number} of the results: expected method, pruning_rate, seed and accuracy; {error!r}."
                 ) from None
             if key in found:
                 raise ValueError(
-                    f"Row {number} of the results is a second one of {method}, {rate:g} removed, seed {seed}; pass the "
-                    "rows of one setting."
+                    f"Row {number} of the results is a second one of {', '.join((method, *setting))}, {rate:g} "
+                    f"removed, seed {seed}; pass the rows of one setting, or by=, the fields that tell them apart."
                 )
             found[key] = accuracy
         if not found:
             raise ValueError("The results hold no row; expected one for each method, pruning rate and seed.")
-        pairs = {key[:2] for key in found}
         accuracies: dict[str, dict[float, list[float]]] = {}
-        for (method, sampler, rate, _), accuracy in found.items():
-            alone = sum(other == method for other, _ in pairs) == 1
-            name = method if alone else f"{method}, {sampler or 'no sampler'}"
-            accuracies.setdefault(name, {}).setdefault(rate, []).append(accuracy)
+        for (method, setting, rate, _), accuracy in found.items():
+            others = [other for name, other, _, _ in found if name == method]
+            varied = [value for i, value in enumerate(setting) if len({other[i] for other in others}) > 1]
+            accuracies.setdefault(", ".join([method, *varied]), {}).setdefault(rate, []).append(accuracy)
         return cls(accuracies).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> AccuracyDisplay:
@@ -447,11 +452,15 @@ class AccuracyDisplay:
                 color=color, marker=marker, markersize=5, linewidth=1.5, capsize=2.5, label=method,
                 linestyle="-" if i < len(LINES) else ":",
             )  # fmt: skip
+        present = sorted({rate for rates in pruned.values() for rate in rates})
+        ax.set_xticks(present)
+        if present:  # a single rate is a narrow column, not all of the axis
+            ax.set_xlim(min(present) - 0.05, max(present) + 0.05)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.yaxis.set_major_formatter(PercentFormatter(1))
         ax.set(xlabel="removed", ylabel="test accuracy")
         ax.grid(axis="y", color=grey(), linewidth=0.5, alpha=0.6)
-        ax.legend(frameon=False, fontsize="small", labelspacing=0.3, loc="lower left")
+        ax.legend(frameon=False, fontsize="small", labelspacing=0.3, loc="upper left", bbox_to_anchor=(1, 1))
         return self
 
 

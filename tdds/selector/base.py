@@ -95,8 +95,9 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
         Parameters
         ----------
-        X : n_samples rows: array, sparse matrix, DataFrame, list, h5py dataset, Arrow table, datasets or torch Dataset
-            The training data that the trajectory belongs to, not the trajectory.
+        X : n_samples rows
+            The training data that the trajectory belongs to, not the trajectory: an array, sparse matrix, frame, list,
+            h5py dataset, zarr array, Arrow table, Hugging Face or torch Dataset.
 
         Returns
         -------
