@@ -249,20 +249,11 @@ class Links(HTMLParser):
 
 @pytest.mark.docs
 def test_site_builds(tmp_path):
-    pytest.importorskip("sphinx")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-b",
-        "html",
-        str(ROOT / "docs"),
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    pytest.importorskip("sphinx_gallery")
+    options = ["-W", "--keep-going", "-q", "-b", "html"]
+    command = [sys.executable, "-m", "sphinx", *options, ROOT / "docs", tmp_path]
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # the gallery's networks are small
+    done = subprocess.run(command, env=os.environ | one_thread, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pages = {page: Links(page) for page in tmp_path.rglob("*.html")}
     assert sum("plot_" in page.name for page in pages) >= 8  # the gallery
@@ -274,4 +265,5 @@ def test_site_builds(tmp_path):
                 continue
             target = (page.parent / unquote(place.path)).resolve() if place.path else page
             assert target.exists(), f"{page.name}: {link}"
-            assert target not in pages or unquote(place.fragment) in pages[target].ids, f"{page.name}: {link}"
+            if target in pages and "_modules" not in page.parts:  # viewcode gives each module one name to link back by
+                assert unquote(place.fragment) in pages[target].ids, f"{page.name}: {link}"
