@@ -7,7 +7,7 @@ from typing import Any
 def main() -> None:
     """Run the command line. Ctrl-C, while it is still being imported too, is one line and exit status 130."""
     try:
-        from tdds.cli.app import run
+        from tdds.cli.commands import run
 
         run()
     except KeyboardInterrupt:
@@ -22,6 +22,6 @@ def main() -> None:
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module 'tdds.cli' has no attribute {name!r}")
-    from tdds.cli.app import app
+    from tdds.cli.commands import app
 
     return app
