@@ -53,7 +53,7 @@ from pathlib import Path
 import numpy as np
 import tdds
 from tdds.tables import ScoreTable
-from tdds.cli.app import app
+from tdds.cli.commands import app
 
 folder = Path(sys.argv[1])
 probs = np.random.default_rng(0).dirichlet(np.ones(3), size=(20, 6))

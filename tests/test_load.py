@@ -68,11 +68,8 @@ source, small, limit, margin = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(s
 tdds.score_trajectory(small, K=10, n_jobs=2)
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (limit + margin) * 2**20,) * 2)
-try:
-    scores = tdds.score_trajectory(source, K=10, n_jobs=2, memory_limit=limit)
-    print(json.dumps([len(scores), float(scores.sum()), held / 2**20]))
-except MemoryError as error:
-    print(json.dumps(str(error)))
+scores = tdds.score_trajectory(source, K=10, n_jobs=2, memory_limit=limit)
+print(json.dumps([len(scores), float(scores.sum()), held / 2**20]))
 """
 
 
@@ -93,7 +90,7 @@ def bounded(source, small, limit, margin):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_AS")
-@pytest.mark.parametrize("kind", ["packed", "store"])
+@pytest.mark.parametrize("kind", ["HDF5", "store"])
 def test_scoring_stays_in_the_memory_that_is_promised(kind, tmp_path):
     """160 MB of values under `ulimit -v`: the interpreter, 16 MiB of buffers, 48 MiB for all that is beside them."""
     n_samples, n_epochs, n_classes = 40_000, 20, 100
@@ -113,5 +110,3 @@ def test_scoring_stays_in_the_memory_that_is_promised(kind, tmp_path):
     print(f"\n{kind}: scored {n_scored:,} samples in {held:.0f} + 16 + 48 MiB of addresses")
     assert n_scored == n_samples
     assert total == pytest.approx(float(tdds.score_trajectory(path, K=10).sum()), rel=1e-12)
-    refused = bounded(path, f"{tmp_path / 'small.h5'}::probs", 512, -510)  # a bound that the system does not grant
-    assert "allocate" in refused

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 import tdds
-from tdds.cli.app import app
+from tdds.cli.commands import app
 from tdds.sources import pickles
 
 SHAPE = (30, 7, 4)

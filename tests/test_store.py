@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import tdds
 from tdds import TrajectoryError, TrajectoryWriter, store
-from tdds.cli.app import app
+from tdds.cli.commands import app
 
 SHAPE = (40, 3, 5)
 DTYPES = ("float16", "float32", "float64", "bfloat16")

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line. Ctrl-C, while it is still being imported too, is one line and exit status 130."""
     try:
-        from tdds.cli.app import run
+        from tdds.cli.commands import run
 
         run()
     except KeyboardInterrupt:

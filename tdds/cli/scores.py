@@ -79,8 +79,7 @@ def score(
 ) -> None:
     """Score every sample of a trajectory.
 
-    Of a run of more than some seconds on files, what is scored is kept beside the output: killed or interrupted, the
-    same command goes on from there.
+    A long run on files keeps what is scored beside its output: stopped, the same command goes on from there.
     """
     import numpy as np
 

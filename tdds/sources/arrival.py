@@ -148,12 +148,7 @@ class NpyDirectory(ArrivalTrajectory):
         return self.path / f"{epoch}_{self._what}.npy"
 
     def files(self) -> list[Path]:
-        return [
-            path
-            for t in range(self.n_epochs or 0)
-            for path in (self._file(t), self.path / f"{t}_Index.npy")
-            if path.exists()
-        ]
+        return [path for t in range(self.n_epochs or 0) for path in (self._file(t), self.path / f"{t}_Index.npy")]
 
     def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
         """Where the values of `epoch` begin in its file, their number of rows, the shape and type of a row."""

@@ -116,7 +116,8 @@ def _verify_store(header: reader.StoreHeader) -> VerifyReport:
                 found.problems.append(str(error))
         if growing and not found.problems:
             continue
-        n_named = len(np.unique(np.concatenate(samples)))
+        # Sorting is many times as fast as np.unique, which took most of the time where classes are few.
+        n_named = int(np.count_nonzero(np.diff(np.sort(np.concatenate(samples)), prepend=-1)))
         found.n_missing = header.n_samples - n_named
         found.n_duplicates = found.n_rows - n_named
         report.epochs.append(found)
