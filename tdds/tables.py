@@ -395,7 +395,7 @@ def read_column(place: str) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file.")
     with file_errors(place):
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map is as long as the file
         if path.suffix == ".npz":
             with open_npz(path) as held:
                 return read_arrays(path, held, [name or "labels"])[0]
