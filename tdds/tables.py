@@ -181,7 +181,7 @@ class ScoreTable:
     @classmethod
     def _read_parquet(cls, path: Path) -> ScoreTable:
         pyarrow = _pyarrow(path)
-        with file_errors(path, "scores"):
+        with file_errors(path, "scores"), _arrow_errors(path, pyarrow):
             with pyarrow.parquet.ParquetFile(path) as file:
                 origin = json.loads((file.schema_arrow.metadata or {}).get(b"tdds", "{}"))
                 _check_format(path, origin)
@@ -444,6 +444,14 @@ def _write_txt(path: Path, columns: dict[str, np.ndarray]) -> None:
 def _write_parquet(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     pyarrow = _pyarrow(path)
     pyarrow.parquet.write_table(pyarrow.table(columns, metadata=metadata), path)
+
+
+@contextmanager
+def _arrow_errors(path: Path, pyarrow: Any) -> Iterator[None]:
+    try:
+        yield
+    except pyarrow.ArrowException as error:
+        raise TrajectoryError(f"{path}: cannot be read as scores: {' '.join(str(error).split())}") from error
 
 
 def _pyarrow(path: Path) -> Any:

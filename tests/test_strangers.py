@@ -81,7 +81,7 @@ def test_objects_in_arrays_are_not_unpickled(tmp_path):
         with pytest.raises(tdds.TrajectoryError, match=r"^a\.np[yz]: .*(allow_pickle|Object|object)"):
             tdds.open_trajectory(path)
     for place in ("a.npy", "a.npz::probs"):
-        with pytest.raises(tdds.TrajectoryError, match=r"allow_pickle=False"):
+        with pytest.raises(tdds.TrajectoryError, match=r"allow_pickle=False|Python objects"):
             read_column(place)
     from tdds.report import Images
 
@@ -99,7 +99,9 @@ def test_pickles_in_zarr_are_not_unpickled(tmp_path):
         )
         for chunk in (tmp_path / "a.zarr" / name).glob("[0-9]*"):
             chunk.write_bytes(pickle.dumps(Evil()))
-        with pytest.raises(tdds.TrajectoryError, match=r"a\.zarr.*keeps pickles, which are not read"):
+        with pytest.raises(
+            tdds.TrajectoryError, match=r"a\.zarr.*(keeps pickles, which|No Zarr data type found that matches .*pickle)"
+        ):
             tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")
 
 
@@ -316,9 +318,14 @@ def test_a_store_is_not_written_through_links(tmp_path):
     Path("run/epoch-00000.h5").symlink_to("../victim")
     with pytest.raises(FileExistsError, match="already holds 1 epochs"):
         checks.write_store("run", PROBS.astype("f4"), "probs")
-    with tdds.TrajectoryWriter("run", N, C, dtype="float32", resume=True) as writer:
-        writer.write(None, PROBS[:, 0])
-        writer.end_epoch()
+    with pytest.raises(tdds.TrajectoryError, match=r"epoch-00000\.h5: cannot be read as a trajectory"):
+        tdds.TrajectoryWriter("run", N, C, dtype="float32", resume=True)
+    Path("run/epoch-00000.h5").unlink()
+    writer = tdds.TrajectoryWriter("run", N, C, dtype="float32")
+    writer.write(None, PROBS[:, 0])
+    Path("run/epoch-00000.h5").symlink_to("../victim")
+    writer.end_epoch()
+    writer.close()
     assert not Path("run/epoch-00000.h5").is_symlink()
     assert Path("victim").read_text() == "mine"
     assert len(store.list_shards("run")) == 1
@@ -348,7 +355,7 @@ def test_temporary_files_are_private(tmp_path):
 def test_names_are_no_markup_and_move_no_cursor(tmp_path):
     for name in ("a[/red]", "b[bold]", "c\x1b[2J\x07", "d\nnext"):
         folder = tmp_path / name
-        folder.mkdir()
+        folder.mkdir(parents=True)
         np.save(folder / "run.npy", PROBS)
         out = folder / "s.h5"
         for arguments in (
