@@ -99,9 +99,7 @@ def test_pickles_in_zarr_are_not_unpickled(tmp_path):
         )
         for chunk in (tmp_path / "a.zarr" / name).glob("[0-9]*"):
             chunk.write_bytes(pickle.dumps(Evil()))
-        with pytest.raises(
-            tdds.TrajectoryError, match=r"a\.zarr.*(keeps pickles, which|No Zarr data type found that matches .*pickle)"
-        ):
+        with pytest.raises(tdds.TrajectoryError, match=r"a\.zarr.*(keeps pickles|No Zarr data type)"):
             tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")
 
 
@@ -366,9 +364,9 @@ def test_names_are_no_markup_and_move_no_cursor(tmp_path):
             done = run(*arguments)
             assert done.exit_code == 0, done.output
             assert not set("\x1b\x07") & set(done.output)
-        assert name.encode("unicode_escape").decode() in run("info", out).output
+        assert name.encode("unicode_escape").decode() in run("score", logs, "--K", "3", "-o", out, "--force").output
     scores_file("s.h5", source={"source": "[/]\x1b]0;owned\x07"})
-    assert "\\x1b]0;owned\\x07" in run("info", "s.h5").output
+    assert "\\x1b]0;owned\\x07" in "".join(run("info", "s.h5").output.split())
     with h5py.File("s.h5", "a") as file:
         file.move("scores/tdds", "scores/t\x1b[2J")
     with pytest.raises(tdds.TrajectoryError, match=r"scores called 't\\x1b\[2J'"):
