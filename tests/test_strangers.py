@@ -364,7 +364,10 @@ def test_names_are_no_markup_and_move_no_cursor(tmp_path):
             done = run(*arguments)
             assert done.exit_code == 0, done.output
             assert not set("\x1b\x07") & set(done.output)
-        assert name.encode("unicode_escape").decode() in run("score", logs, "--K", "3", "-o", out, "--force").output
+        assert (
+            name.encode("unicode_escape").decode()
+            in run("score", folder / "run.npy", "--K", "3", "-o", out, "--force").output
+        )
     scores_file("s.h5", source={"source": "[/]\x1b]0;owned\x07"})
     assert "\\x1b]0;owned\\x07" in "".join(run("info", "s.h5").output.split())
     with h5py.File("s.h5", "a") as file:
