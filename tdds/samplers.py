@@ -50,9 +50,8 @@ def count_kept(n_samples: int, pruning_rate: float, n_select: int | None = None)
         `pruning_rate`, the share *removed*, is not in [0, 1), or `n_select` not in 1 ... n_samples.
     """
     if n_select is None:
-        return n_samples - int(
-            np.floor(check_real("pruning_rate", pruning_rate, 0, 1, high_is_legal=False) * n_samples + 1e-9)
-        )
+        rate = check_real("pruning_rate", pruning_rate, 0, 1, high_is_legal=False)
+        return max(1, n_samples - int(np.floor(rate * n_samples + 1e-9)))  # p < 1 never removes the last
     if check_integer("n_select", n_select, 1) > n_samples:
         raise ValueError(f"n_select={n_select}, but there are {n_samples} samples; expected 1 to {n_samples}.")
     return int(n_select)

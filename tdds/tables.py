@@ -181,7 +181,7 @@ class ScoreTable:
     @classmethod
     def _read_parquet(cls, path: Path) -> ScoreTable:
         pyarrow = _pyarrow(path)
-        with file_errors(path, "scores"):
+        with file_errors(path, "scores"), _arrow_errors(path, pyarrow):
             with pyarrow.parquet.ParquetFile(path) as file:
                 origin = json.loads((file.schema_arrow.metadata or {}).get(b"tdds", "{}"))
                 _check_format(path, origin)
@@ -407,7 +407,7 @@ def read_column(place: str) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file.")
     with file_errors(place):
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map is as long as the file
         if path.suffix == ".npz":
             with open_npz(path) as held:
                 return read_arrays(path, held, [name or "labels"])[0]
@@ -456,6 +456,14 @@ def _write_txt(path: Path, columns: dict[str, np.ndarray]) -> None:
 def _write_parquet(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     pyarrow = _pyarrow(path)
     pyarrow.parquet.write_table(pyarrow.table(columns, metadata=metadata), path)
+
+
+@contextmanager
+def _arrow_errors(path: Path, pyarrow: Any) -> Iterator[None]:
+    try:
+        yield
+    except pyarrow.ArrowException as error:
+        raise TrajectoryError(f"{path}: cannot be read as scores: {' '.join(str(error).split())}") from error
 
 
 def _pyarrow(path: Path) -> Any:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-# A .npy header is parsed as Python, a .npz is a zip.
+# A .npy header is parsed as Python, a .npz is a zip; SystemError is what numcodecs raises of some damaged chunks.
 _DAMAGE: tuple[type[Exception], ...] = (LookupError, RuntimeError, OSError, EOFError, ValueError, ArithmeticError)
-_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, csv.Error)
+_DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, csv.Error, SystemError)
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 

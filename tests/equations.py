@@ -74,7 +74,7 @@ def tdds(probs, y=None, *, T=None, K=10, beta=0.9, formulation="paper", loss="kl
 
 def top(scores, pruning_rate):
     """The kept samples, ascending: the M = N - floor(p N) largest scores, ties to the lower index."""
-    n_kept = len(scores) - int(np.floor(pruning_rate * len(scores) + 1e-9))
+    n_kept = max(1, len(scores) - int(np.floor(pruning_rate * len(scores) + 1e-9)))
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     return sorted(order[:n_kept])
 

@@ -341,7 +341,7 @@ def read_plainly(name, path, n_epochs):
         import zarr as zarr_
 
         group = zarr_.open_group(place, mode="r")
-        return group[inside][...], (group["labels"][...] if "labels" in group else None)
+        return group[inside][:, :n_epochs], (group["labels"][...] if "labels" in group else None)
     if name.startswith("HDF5"):
         with h5py.File(place) as file:
             values, axes = file[inside][...], file[inside].attrs["axes"]

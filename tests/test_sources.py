@@ -385,7 +385,7 @@ def test_names_kept_in_another_file_are_refused(tmp_path, name):
     with h5py.File(tmp_path / "run.h5", "w") as file:
         file["x"] = values
         file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "held")
-    with pytest.raises(tdds.TrajectoryError, match="keeps its values in another file"):
+    with pytest.raises(tdds.TrajectoryError, match=rf"expected a dataset '/{name}' inside the file"):
         tdds.open_trajectory(f"{tmp_path / 'run.h5'}::x", axes="NTC")
 
 

@@ -130,7 +130,7 @@ class HDF5Trajectory(ArrayTrajectory):
                 self._chunk = self.n_samples, 1
             group = values.parent
             beside = {
-                name: store.read_column(store.own_dataset(file, f"{group.name}/{name}"), self.n_samples)
+                name: store.read_column(store.own_dataset(file, f"{group.name.rstrip('/')}/{name}"), self.n_samples)
                 for name in ("labels", "ids")
                 if name in group.keys()  # noqa: SIM118 (a link to nowhere is a key, but not `in` the group)
             }
@@ -191,9 +191,9 @@ class ZarrTrajectory(ArrayTrajectory):
                 f"{values.fill_value}; copy the missing files, or write zarr with write_empty_chunks=True."
             )
         if self._inside:
-            group, folder = _open_zarr(self.path), Path(self._inside).parent
-            names = {what: str(folder / what) for what in ("labels", "ids")}
-            beside = {what: group[place] for what, place in names.items() if place in group}
+            names = {what: str(Path(self._inside).parent / what) for what in ("labels", "ids")}
+            nodes = {what: _open_zarr(self.path, place) for what, place in names.items()}
+            beside = {what: held for what, held in nodes.items() if held is not None}
             for what, held in beside.items():
                 _check_zarr(held, f"{self.path}::{names[what]}")
                 if held.size != self.n_samples:
@@ -204,11 +204,11 @@ class ZarrTrajectory(ArrayTrajectory):
             self.name_samples(**{what: held[...] for what, held in beside.items()})
 
     def _open(self) -> Any:
-        node = _open_zarr(self.path)
-        if hasattr(node, "members") and self._inside in node:
-            node = node[self._inside]
+        node = _open_zarr(self.path, self._inside) or _open_zarr(self.path)
         if hasattr(node, "members"):
-            names = [key for key, held in node.members(max_depth=None) if not hasattr(held, "members")]
+            # Not by zarr's `members`, whose other tasks print tracebacks where one of them fails.
+            places = {held.parent for said in (".zarray", "zarr.json") for held in self.path.rglob(said)} - {self.path}
+            names = sorted(str(place.relative_to(self.path)) for place in places)
             raise TrajectoryError(
                 f"{self.path}: say which array, as {self.path}::NAME. It holds {', '.join(names) or 'none'}."
             )
@@ -222,14 +222,18 @@ class ZarrTrajectory(ArrayTrajectory):
             yield lambda start, stop, epoch, out: self._read(values, start, stop, epoch, out)
 
 
-def _open_zarr(path: Path) -> Any:
+def _open_zarr(path: Path, name: str = "") -> Any:
+    """The array or group `name` of a zarr directory; None where there is none."""
     try:
         import zarr
     except ImportError:
         raise ImportError(f"{path} is a zarr directory; pip install 'tdds-coreset[zarr]' to read it.") from None
     with file_errors(path):
         try:
-            return zarr.open(str(path), mode="r")
+            node = zarr.open(str(path), mode="r")
+            if not name:
+                return node
+            return node[name] if hasattr(node, "members") and name in node else None
         except (TypeError, AttributeError) as error:  # metadata that lack a field, or hold another type
             raise TrajectoryError(f"{path}: its metadata are damaged: {error}") from error
 

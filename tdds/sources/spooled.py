@@ -90,9 +90,9 @@ class SpooledTrajectory(NpyDirectory):
                 file.write(np.ascontiguousarray(values))
                 names.append(batch)
                 labels += [] if batch_labels is None else [batch_labels]
-            if not names:
-                raise TrajectoryError(f"{where}: is empty.")
             n_rows = sum(map(len, names))
+            if not n_rows:
+                raise TrajectoryError(f"{where}: is empty.")
             file.seek(0)
             _write_header(file, n_rows, *row)
         index = check_index(self.locate(np.concatenate(names), epoch), n_rows, where)
