@@ -185,6 +185,20 @@ def test_blocks_stay_within_the_memory_limit(tmp_path):
         assert epochs >= 2
 
 
+@pytest.mark.parametrize("chunk", [(1, 1), (100, 30), (1000, 5), (50_000, 1), (50_000, 4), (7, 11)])
+@pytest.mark.parametrize("n_classes", [2, 10, 1000])
+@pytest.mark.parametrize("n_series", [1, 5])
+def test_blocks_hold_their_series_too_and_read_whole_chunks_of_epochs(chunk, n_classes, n_series):
+    trajectory = ArrayTrajectory(np.lib.stride_tricks.as_strided(np.float32(1), (50_000, 30, n_classes), (0, 0, 0)))
+    trajectory._chunk = chunk
+    for memory in (1 << 20, 1 << 24, 1 << 28):
+        rows, width = block_shape(trajectory, 30, 50_000, memory, n_series)
+        assert 1 <= rows <= 50_000
+        assert 2 <= width <= 30
+        assert rows * (width * 2 * 4 * n_classes + 30 * 2 * 8 * n_series) <= memory
+        assert width == 30 or (width - 1) % chunk[1] == 0
+
+
 def test_labels_given_with_an_open_trajectory_stay_out_of_it():
     values, y = checks.logged("probs")
     trajectory = tdds.open_trajectory(values)

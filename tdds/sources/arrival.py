@@ -34,8 +34,8 @@ class ArrivalTrajectory(Trajectory):
     """Epochs in arrival order: rows as the data loader shuffled them, and the sample of each row.
 
     A duplicate within an epoch keeps the last value. A sample that an epoch lacks is an error, or with
-    ``missing="carry"`` keeps the value of the epoch before. Nothing is sorted on disk: where each sample lies in each
-    epoch is kept in memory, 4 bytes a sample and epoch.
+    ``missing="carry"`` keeps the value of the epoch before. Where each sample lies in each epoch is kept in memory, 4
+    bytes a sample and epoch.
     """
 
     def __init__(self, *, missing: str = "error") -> None:
