@@ -230,7 +230,7 @@ def _open_zarr(path: Path, name: str = "") -> Any:
         raise ImportError(f"{path} is a zarr directory; pip install 'tdds-coreset[zarr]' to read it.") from None
     with file_errors(path):
         try:
-            node = zarr.open(str(path), mode="r")
+            node: Any = zarr.open(str(path), mode="r")
             if not name:
                 return node
             return node[name] if hasattr(node, "members") and name in node else None
