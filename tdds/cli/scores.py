@@ -111,7 +111,7 @@ def score(
             return print_json(dataclasses.asdict(cost))
         say(say_cost(cost))
         return None
-    partial = PartialScores(output, trajectory, chosen) if trajectory.files() else None
+    partial = PartialScores(output, trajectory, chosen) if trajectory.paths_read() else None
     if partial and (n_done := sum(map(count_samples, partial.load()))):
         err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {partial.folder}", highlight=False)
     scores = compute_scores(

@@ -86,7 +86,7 @@ class NpyFile(ArrayTrajectory):
         del self._values
         self.path = path
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return [self.path]
 
     @contextmanager
@@ -139,7 +139,7 @@ class HDF5Trajectory(ArrayTrajectory):
         self.path = path
         self.dataset = dataset
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return [self.path]
 
     @contextmanager

@@ -147,7 +147,7 @@ class NpyDirectory(ArrivalTrajectory):
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch}_{self._what}.npy"
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return [path for t in range(self.n_epochs or 0) for path in (self._file(t), self.path / f"{t}_Index.npy")]
 
     def _layout(self, epoch: int) -> tuple[int, int, tuple[int, ...], np.dtype]:
@@ -281,7 +281,7 @@ class StoreTrajectory(ArrivalTrajectory):
                 parts.append(shard.index)
         return np.concatenate(parts)
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return [path for shards in self._shards for path in shards]
 
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -75,14 +75,14 @@ class Trajectory(ABC):
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         """The files that are read, as far as they are known; none for what lies in memory."""
         return []
 
     def state(self) -> dict[Path, tuple[int, ...]]:
         """Inode, size and time of the last change of each file; nothing of one that is not to be had."""
         found: dict[Path, tuple[int, ...]] = {}
-        for path in self.files():
+        for path in self.paths_read():
             with contextlib.suppress(OSError):  # what is wrong with it is said when it is read
                 stat = path.stat()
                 found[path] = stat.st_ino, stat.st_size, stat.st_mtime_ns
@@ -98,7 +98,7 @@ class Trajectory(ABC):
         """
         found = self.state()
         expected = self._state = found if self._state is None else self._state
-        if changed := [path for path in self.files() if found.get(path) != expected.get(path)]:
+        if changed := [path for path in self.paths_read() if found.get(path) != expected.get(path)]:
             what = "was changed or replaced" if changed[0] in found else "is gone"
             raise TrajectoryError(f"{changed[0]}: {what} since it was opened; open it and score again.")
 
