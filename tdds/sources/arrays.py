@@ -204,7 +204,8 @@ class ZarrTrajectory(ArrayTrajectory):
             self.name_samples(**{what: held[...] for what, held in beside.items()})
 
     def _open(self) -> Any:
-        node = _open_zarr(self.path, self._inside) or _open_zarr(self.path)
+        node = _open_zarr(self.path, self._inside)
+        node = _open_zarr(self.path) if node is None else node  # no `or`: the truth of a group is its length, read
         if hasattr(node, "members"):
             # Not by zarr's `members`, whose other tasks print tracebacks where one of them fails.
             places = {held.parent for said in (".zarray", "zarr.json") for held in self.path.rglob(said)} - {self.path}
