@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from joblib.parallel import get_active_backend
 
 from tdds.scores import Score
-from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, Trajectory
+from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, Trajectory, roomy_folder
 from tdds.validation import check_real
 
 MEMORY_LIMIT = 256
@@ -103,7 +101,7 @@ def goes_through_often(trajectory: Trajectory, plan: Plan) -> bool:
 
 def in_runs(trajectory: Trajectory, plan: Plan) -> AbstractContextManager[Trajectory]:
     """`trajectory`; in sorted runs in a temporary folder where it `goes_through_often` and the disk holds it twice."""
-    folder = Path(tempfile.gettempdir())
+    folder = roomy_folder()
     n_bytes = trajectory.n_samples * (plan.n_epochs or 0) * row_bytes(trajectory) // 2
     worth = goes_through_often(trajectory, plan) and shutil.disk_usage(folder).free > 2 * n_bytes
     return trajectory.in_runs(folder) if worth else nullcontext(trajectory)

@@ -387,7 +387,7 @@ def test_logs_that_change_while_they_are_read_are_refused(name, tmp_path):
 def test_temporary_files_go_with_the_object(name, tmp_path, monkeypatch):
     (tmp_path / "logs").mkdir()
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     trajectory = tdds.open_trajectory(FOREIGN[name](tmp_path / "logs"))
     labelled = tdds.open_trajectory(trajectory, labels=Y % 2)
     assert trajectory.labels is None or (trajectory.labels != Y % 2).any()

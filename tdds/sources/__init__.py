@@ -20,7 +20,7 @@ from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory,
 from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
 from tdds.sources.pickles import CCSLogs
-from tdds.sources.spooled import SortedRuns, SpooledTrajectory
+from tdds.sources.spooled import SortedRuns, SpooledTrajectory, roomy_folder
 from tdds.sources.stream import EpochStream
 from tdds.validation import KINDS, TrajectoryError, check_choice
 
@@ -45,6 +45,7 @@ __all__ = [
     "as_array",
     "decode",
     "open_trajectory",
+    "roomy_folder",
 ]
 
 

@@ -36,7 +36,7 @@ class JsonLines(SpooledTrajectory):
         check_choice("kind", self.kind, KINDS[:3] if values.ndim else KINDS[3:])
         self._measure()
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return self._files.paths()
 
     @abstractmethod
@@ -125,7 +125,7 @@ class DynUncLogs(SpooledTrajectory):
         self.n_epochs = self._files.n_epochs
         self._measure()
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return self._files.paths()
 
     def parse(self, epoch: int) -> Iterator[Rows]:

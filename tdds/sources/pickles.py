@@ -48,7 +48,7 @@ class CCSLogs(SpooledTrajectory):
             self.n_epochs = len(list(self.path.glob("*_Output.npy")))
         self._measure()
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         return self._files.paths() if isinstance(self._files, NumberedFiles) else [self._files]
 
     def parse(self, epoch: int) -> Iterator[Rows]:

@@ -1,6 +1,7 @@
 """Logs that can only be read from front to back, such as text: parsed once, into temporary files."""
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -49,7 +50,7 @@ class SpooledTrajectory(NpyDirectory):
     def parse(self, epoch: int) -> Iterator[Rows]:
         """Yield the rows of `epoch`, batch by batch; those of all epochs where one file holds them all."""
 
-    def files(self) -> list[Path]:
+    def paths_read(self) -> list[Path]:
         """The logs that are parsed; what they are parsed into is nobody else's."""
         return []
 
@@ -152,12 +153,17 @@ class _Spool:
     """A temporary folder that goes with the last object that holds it; a pickled copy is another one, empty."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="tdds-", dir=folder))
+        self.path = Path(tempfile.mkdtemp(prefix="tdds-", dir=folder or roomy_folder()))
         self.lock = threading.Lock()
         self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def __reduce__(self) -> Any:
         return _Spool, ()
+
+
+def roomy_folder() -> Path:
+    """Where temporary files as large as logs may lie: ``TMPDIR``, else /var/tmp, a disk where /tmp may be memory."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp")
 
 
 class NumberedFiles:
