@@ -92,7 +92,7 @@ class SpooledTrajectory(NpyDirectory):
                 names.append(batch)
                 labels += [] if batch_labels is None else [batch_labels]
             n_rows = sum(map(len, names))
-            if not n_rows:
+            if not names or (epoch == 0 and not n_rows):  # later ones may lack every sample
                 raise TrajectoryError(f"{where}: is empty.")
             file.seek(0)
             _write_header(file, n_rows, *row)
