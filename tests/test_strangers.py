@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import tdds
 from tdds import cli, store
+from tdds.cli.commands import app
 from tdds.tables import ScoreTable, read_column, replacing
 
 ROOT = Path(tdds.__file__).parents[1]
@@ -40,7 +41,7 @@ class Evil:
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.app, [str(one) for one in arguments], catch_exceptions=False)
+    return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
 
 
 def scores_file(path, **changes):
