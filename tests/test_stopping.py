@@ -48,9 +48,9 @@ def names(folder):
 #: Small tasks, each of which takes 10 ms and writes a byte into a file; all are saved at once.
 COUNTED = f"""
 import os, time
-from tdds import engine, partial
+from tdds import engine, partial, planning
 partial.SAVE_SECONDS = 0
-engine.task_rows = lambda *sizes: {TASK}
+planning.task_rows = lambda *sizes: {TASK}
 real, counter = engine.score_part, os.open("tasks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def counted(*arguments):
     time.sleep(0.01)
