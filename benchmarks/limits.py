@@ -49,7 +49,7 @@ def row_sums(probs):
     return sums
 
 
-def read_and_score(values, single=True, inner_magnitude=False, block=1 << 16):
+def read_and_score(values, single=True, inner_magnitude=False, block=1 << 18):
     """As the engine does: blocks of stored values widened, checked and scored while they are in the cache."""
     rows = max(1, block // values[0].size)
     wide = np.empty(rows * values[0].size, dtype=np.float32)

@@ -37,7 +37,7 @@ from tdds.store.values import encode
 from tdds.torch import TrajectoryRecorder
 
 N_STEPS, N_PAIRS = 10, 25
-N_ROWS = 20_000  # of the epoch that the writers write
+N_ROWS = 50_000  # of CIFAR
 BATCH = 128
 
 

@@ -29,7 +29,7 @@ from tdds.validation import (
     sum_tolerance,
 )
 
-_TILE_VALUES = 1 << 16  # values that are checked and scored at a time
+_TILE_VALUES = 1 << 18  # values that are checked and scored at a time: in the cache, and long enough for Python
 _SERIES_BYTES = 1 << 20  # of series that are reduced at a time: few calls, and windows that stay in the cache
 
 

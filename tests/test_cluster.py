@@ -76,7 +76,8 @@ def test_same_scores_though_a_worker_is_killed(cluster, small_tasks, tmp_path):
     name, _, _ = write(tmp_path)
     expected = tdds.score_trajectory(name, method=["tdds", "aum"], K=5)
     (tmp_path / "processes").mkdir()
-    source = Fatal(*name.split("::"), tmp_path / "processes")
+    path, dataset = name.split("::")
+    source = Fatal(Path(path), dataset, tmp_path / "processes")
     with joblib.parallel_config(backend="dask"):
         scores = tdds.score_trajectory(source, method=["tdds", "aum"], K=5)
     for method in expected:

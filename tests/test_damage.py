@@ -324,7 +324,7 @@ def test_no_permission(run, tmp_path):
     done = subprocess.run(
         [*prefix, sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
     )
-    if "Permission denied" in done.stderr and "epoch-00003" not in done.stderr:
+    if "epoch-00003" not in done.stderr and ("Permission denied" in done.stderr or "ModuleNotFound" in done.stderr):
         pytest.skip("another user may not read Python or the library here")
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"tdds.validation.TrajectoryError: {run / 'epoch-00003.h5'}: cannot be read as a trajectory")
