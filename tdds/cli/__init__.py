@@ -1,6 +1,7 @@
 """The command line: `tdds score run -o scores.h5`, `tdds select scores.h5 --pruning-rate 0.9 -o kept.csv`."""
 
 import sys
+import threading
 
 
 def main() -> None:
@@ -15,4 +16,6 @@ def main() -> None:
             "that it has kept.",
             file=sys.stderr,
         )
+        for thread in set(threading.enumerate()) - {threading.current_thread()}:
+            thread.join(5)  # the interpreter's end would wait for ever for HDF5's lock, were one stopped that holds it
         sys.exit(130)
