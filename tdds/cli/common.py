@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from rich.console import Console
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
 
-SOURCE = "The source"  # a panel of the help
+of_source = partial(typer.Option, show_default=False, rich_help_panel="The source")
 Kind = Literal["probs", "logits", "log_probs", "losses"]
 Missing = Literal["error", "carry"]
 Source = Annotated[
@@ -26,56 +27,32 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Axes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NTC|TNC",
-        help="Axes of an array: N samples, T epochs, C classes.",
-        show_default=False,
-        rich_help_panel=SOURCE,
-    ),
-]
+Axes = Annotated[str | None, of_source(metavar="NTC|TNC", help="Axes of an array: N samples, T epochs, C classes.")]
 KindOption = Annotated[
     Kind | None,
-    typer.Option(
+    of_source(
         metavar="KIND",
         help="What the values are: probs, logits, log_probs, losses.",
         show_default="what the source says",
-        rich_help_panel=SOURCE,
     ),
 ]
 MissingOption = Annotated[
     Missing,
-    typer.Option(
-        help="A sample that an epoch lacks: an error, or carry, its value of the epoch before.", rich_help_panel=SOURCE
+    of_source(
+        help="A sample that an epoch lacks: an error, or carry, its value of the epoch before.", show_default=True
     ),
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line.",
-        show_default=False,
-        rich_help_panel=SOURCE,
-    ),
+    of_source(metavar="FILE", help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line."),
 ]
-Ids = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Names of the samples, in a file as for --labels.",
-        show_default=False,
-        rich_help_panel=SOURCE,
-    ),
-]
+Ids = Annotated[str | None, of_source(metavar="FILE", help="Names of the samples, in a file as for --labels.")]
 Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A file that `tdds score` wrote.", show_default=False)]
 Features = Annotated[
     str | None,
-    typer.Option(
+    of_source(
         metavar="FILE",
         help="What the last layer of a trained model sees of each sample, for moderate; a file as for --labels.",
-        show_default=False,
-        rich_help_panel=SOURCE,
     ),
 ]
 SkipDamaged = Annotated[
