@@ -1,5 +1,9 @@
 """What every score and every source must pass; `test_engine.py` and `test_sources.py` run these over all of them."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import equations
@@ -310,3 +314,22 @@ def check_bad_row_is_named(method, kind, options, folder):
 
 
 SCORE_CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+def run_python(*arguments, prefix=(), cwd=None, **environment):
+    """What a fresh interpreter prints, or an assertion with it; what is None is taken out of its environment."""
+    # Not this run's coverage, whose tracer makes interpreted kernels ten times slower.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "NUMBA_"))}
+    root = str(Path(tdds.__file__).parents[1])
+    environment = {"PYTHONPATH": root, "PYTHONFAULTHANDLER": "1", **inherited, **environment}
+    done = subprocess.run(
+        [*prefix, sys.executable, *map(str, arguments)],
+        env={name: value for name, value in environment.items() if value is not None},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,14 +1,13 @@
 """Every kernel against the judge, equations.py, compiled, interpreted and bounds-checked."""
 
 import os
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import equations
 import numpy as np
 import pytest
+from checks import run_python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -391,27 +390,9 @@ def test_narrowing_rounds_as_numpy_does():
 # How the kernels are compiled
 
 
-def run_python(*arguments, **environment):
-    """A fresh interpreter; its output, or an assertion with it."""
-    root = Path(__file__).parents[1]
-    # Not this run's coverage, whose tracer makes interpreted kernels ten times slower.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "NUMBA_"))}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**inherited, **environment},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def run_these_tests(selection, **environment):
     arguments = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", __file__, "-k", selection)
-    output = run_python(*arguments, TDDS_INNER="1", **environment)
+    output = run_python(*arguments, cwd=Path(__file__).parents[1], TDDS_INNER="1", **environment)
     assert " passed" in output
     assert "failed" not in output
 

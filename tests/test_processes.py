@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from checks import run_python
 
 import tdds
 
@@ -37,21 +36,9 @@ def equal(scores, expected):
     return all(np.array_equal(scores[name], expected[name]) for name in expected)
 
 
-def python(code, *arguments, prefix=(), cwd=None, **environment):
-    """What `code` prints in a fresh interpreter; an entry of the environment that is None is taken out."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "NUMBA_"))}
-    environment = {"PYTHONPATH": str(ROOT.parent), "PYTHONFAULTHANDLER": "1", **inherited, **environment}
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", code, *map(str, arguments)],
-        env={name: value for name, value in environment.items() if value is not None},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def python(code, *arguments, **more):
+    """What `code` prints in a fresh interpreter."""
+    return run_python("-c", code, *arguments, **more)
 
 
 # --------------------------------------------------------------------------------------------------------------- forks
