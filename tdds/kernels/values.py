@@ -7,6 +7,8 @@ import numpy as np
 from tdds.kernels.compiling import RUN, VALUEWISE, kernel
 
 _MAGIC = 1.5 * 2.0**52  # added to a small float64, it leaves the nearest integer in the low bits
+LOG8_RANGE = 27  # code 255 is 2^-27
+_LOG8_PROBS = np.exp2(-LOG8_RANGE * (np.arange(256) / 255) ** 2).astype(np.float32)
 _LN2 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)  # high part with 21 zero bits, and the rest
 
 
@@ -69,21 +71,19 @@ def widen_bfloat16(bits, out):
 
 
 @kernel
-def decode_log8(codes, probs, out):
-    """``out[row, c] = probs[codes[row, c]]``, divided by the row's sum where that is within a tenth of 1.
+def decode_log8(codes, out):
+    """``out[row, c] = 2^(-27 (k / 255)^2)``, k the code, divided by the row's sum where that is within a tenth of 1.
 
     Parameters
     ----------
     codes : (n_rows, n_classes) uint8 array
-    probs : (256,) float32 array
-        What each code stands for.
     out : (n_rows, n_classes) float32 array
         A row of another sum is none of rounded probabilities, and is left as it is.
     """
     for row in range(codes.shape[0]):
         total = np.float32(0)
         for c in range(codes.shape[1]):
-            out[row, c] = probs[codes[row, c]]
+            out[row, c] = _LOG8_PROBS[codes[row, c]]
             total += out[row, c]
         scale = np.float32(1 / total) if abs(total - 1) <= 0.1 else np.float32(1)
         for c in range(codes.shape[1]):

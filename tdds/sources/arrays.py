@@ -128,6 +128,8 @@ class HDF5Trajectory(ArrayTrajectory):
             )
             if self.axes[0] == "T":
                 self._chunk = self.n_samples, 1
+            direct = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype and store.holds_whole_rows(values)
+            self._direct = store.DirectRows(values) if direct else None
             group = values.parent
             beside = {
                 name: store.read_column(store.own_dataset(file, f"{group.name.rstrip('/')}/{name}"), self.n_samples)
@@ -142,18 +144,22 @@ class HDF5Trajectory(ArrayTrajectory):
     def paths_read(self) -> list[Path]:
         return [self.path]
 
+    def carried(self, start: int, stop: int) -> tuple[Trajectory, int]:
+        bare: Any = super().carried(start, stop)[0]
+        bare._direct = self._direct and self._direct.part(start, stop)
+        return bare, start
+
     @contextmanager
     def reader(self) -> Iterator[Read]:
         with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
             samples_first = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
-            direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
 
             def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
                 if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
                     self._read(values, start, stop, epoch, out)
-                elif out.shape[1] == self.n_epochs and direct:
-                    direct.read(start, out)
+                elif out.shape[1] == self.n_epochs and self._direct:
+                    self._direct.read(raw, start, out)
                 else:
                     values.read_direct(out, np.s_[start:stop, epoch : epoch + out.shape[1]])
 

@@ -289,14 +289,14 @@ class StoreTrajectory(ArrivalTrajectory):
         for path in self._shards[epoch]:
             with self._explained(), store.opened(path) as file, open(path, "rb", buffering=0) as raw:
                 values = file["values"]
-                direct = store.DirectRows(values, raw) if store.holds_whole_rows(values) else None
+                direct = store.DirectRows(values) if store.holds_whole_rows(values) else None
                 end = int(np.searchsorted(rows, first + len(values)))
                 own = rows[begin:end] - first
                 row, dtype = values.shape[1:], values.dtype
                 for stretch, low, high in _stretches(own, dtype.itemsize * (self.n_classes or 1)):
                     read: np.ndarray = np.empty((high + 1 - low, *row), dtype)
                     if direct:
-                        direct.read(low, read)
+                        direct.read(raw, low, read)
                     else:
                         values.read_direct(read, np.s_[low : high + 1])
                     yield slice(begin + stretch.start, begin + stretch.stop), _pick(read, own[stretch] - low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import math
 import os
@@ -254,16 +255,32 @@ def holds_whole_rows(dataset: h5py.Dataset) -> bool:
 
 
 class DirectRows:
-    """The rows of a dataset that `holds_whole_rows`, from the file's bytes: past HDF5's lock, and its copy."""
+    """Where the rows of a dataset that `holds_whole_rows` lie, to be read past HDF5's lock, and its copy.
 
-    def __init__(self, dataset: h5py.Dataset, raw: BinaryIO):
-        self._dataset, self._file = dataset.id, raw
-        self._is_chunked = dataset.chunks is not None
-        self._chunk_rows = dataset.chunks[0] if dataset.chunks else len(dataset)
+    All chunks are looked up at once: for a single one HDF5 goes through all of them.
+    """
+
+    def __init__(self, dataset: h5py.Dataset):
+        self._chunk_rows, self._first_chunk = dataset.chunks[0] if dataset.chunks else len(dataset), 0
         self._row_bytes = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
-        self._corner = (0,) * (dataset.ndim - 1)
+        self._offsets = np.full(-(-len(dataset) // self._chunk_rows), -1)
+        if dataset.chunks:
+            dataset.id.chunk_iter(self._note)
+        else:
+            self._offsets[0] = dataset.id.get_offset()
 
-    def read(self, start: int, out: np.ndarray) -> None:
+    def _note(self, chunk: Any) -> None:
+        self._offsets[chunk.chunk_offset[0] // self._chunk_rows] = chunk.byte_offset
+
+    def part(self, start: int, stop: int) -> DirectRows:
+        """As much of this as reading the rows `start` ... `stop` - 1 needs; they keep their numbers."""
+        some = copy.copy(self)
+        some._first_chunk = start // self._chunk_rows
+        chunks = slice(some._first_chunk - self._first_chunk, -(-stop // self._chunk_rows) - self._first_chunk)
+        some._offsets = self._offsets[chunks]
+        return some
+
+    def read(self, file: BinaryIO, start: int, out: np.ndarray) -> None:
         """Fill `out`, C-contiguous and of the dataset's dtype, with the rows from `start` on.
 
         Raises
@@ -272,17 +289,13 @@ class DirectRows:
             The file ends before the last row.
         """
         wanted, stop = out.reshape(-1).view(np.uint8), start + len(out)
-        for first in range(start - start % self._chunk_rows, stop, self._chunk_rows):
+        for chunk in range(start // self._chunk_rows, -(-stop // self._chunk_rows)):
+            first = chunk * self._chunk_rows
             low, high = max(start, first), min(stop, first + self._chunk_rows)
             rows = wanted[(low - start) * self._row_bytes : (high - start) * self._row_bytes]
-            offset = self._offset(first) + (low - first) * self._row_bytes
-            if os.preadv(self._file.fileno(), [rows], offset) != len(rows):
-                raise TrajectoryError(f"{self._file.name}: ends before row {high - 1}; it was cut after it was opened.")
-
-    def _offset(self, first: int) -> int:
-        if self._is_chunked:
-            return self._dataset.get_chunk_info_by_coord((first, *self._corner)).byte_offset
-        return self._dataset.get_offset()
+            offset = int(self._offsets[chunk - self._first_chunk]) + (low - first) * self._row_bytes
+            if os.preadv(file.fileno(), [rows], offset) != len(rows):
+                raise TrajectoryError(f"{file.name}: ends before row {high - 1}; it was cut after it was opened.")
 
 
 def read_names(file: h5py.File, name: str, n_samples: int) -> np.ndarray:

@@ -23,7 +23,6 @@ _LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "
 _LARGEST_HALF = np.float16(RANGES["probs"][1]).view(np.uint16)
 
 LOG8_RANGE = 27  # code 255 is 2^-27
-LOG8_PROBS = np.exp2(-LOG8_RANGE * (np.arange(256) / 255) ** 2).astype(np.float32)
 
 
 def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
@@ -60,7 +59,7 @@ def widen(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     wide = (np.empty(values.size, np.float32) if out is None else out)[: values.size]
     if values.dtype.char == "B":
         rows = (-1, values.shape[-1])
-        kernels.decode_log8(values.reshape(rows), LOG8_PROBS, wide.reshape(rows))
+        kernels.decode_log8(values.reshape(rows), wide.reshape(rows))
     else:
         kernel = kernels.widen_float16 if values.dtype.char == "e" else kernels.widen_bfloat16
         kernel(values.view(np.uint16).reshape(-1), wide)
