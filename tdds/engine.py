@@ -19,7 +19,7 @@ from joblib.parallel import get_active_backend
 from tdds import kernels, store
 from tdds.partial import PartialScores, count_samples
 from tdds.planning import MEMORY_LIMIT, Plan, count_epochs, in_runs, plan_reading
-from tdds.scores import Score, Series, Tile, Windows, make_scores
+from tdds.scores import KLDifferences, Score, Series, Tile, Windows, make_scores
 from tdds.sources import EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
     TrajectoryError,
@@ -367,25 +367,35 @@ def _series_columns(
             block[:, 0] = last
         read(start, stop, epoch, block[:, shared:])
         wanted = {one: _wanted(one, span, epoch, n_read, shared) for one, span in spans.items()}
-        pieces = {
-            one: np.empty((len(block), columns_.stop - columns_.start - one.between_epochs))
-            for one, columns_ in wanted.items()
-            if columns_.stop - columns_.start > one.between_epochs
-        }
-        # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
-        step = max(1, _TILE_VALUES // block[0].size)
-        wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
-        for low in range(0, len(block), step):
-            tile = block[low : low + step]
-            checked = check_tile(store.widen(tile, wide), trajectory, start + low, epoch - shared)
-            for one, piece in pieces.items():
-                piece[low : low + step] = one(checked.at(wanted[one]))
-        for one, piece in pieces.items():
+        for one, piece in _of_block(block, wanted, trajectory, start, epoch - shared).items():
             columns[one].append(piece)
         epoch += n_read
         last = block[:, -1].copy() if epoch != n_epochs else None
     nothing = np.empty((stop - start, 0))
     return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
+
+
+def _of_block(
+    block: np.ndarray, wanted: Mapping[Series, slice], trajectory: Trajectory, sample: int, epoch: int
+) -> dict[Series, np.ndarray]:
+    """Every series at the epochs of a block where it is wanted; every row is checked."""
+    everywhere = all(epochs == slice(0, block.shape[1]) for epochs in wanted.values())
+    alike = [one for one in wanted if isinstance(one, KLDifferences)]
+    if everywhere and trajectory.kind == "probs" and len(alike) == len(wanted):
+        found = {one: one.of_stored(block) for one in alike}
+        if not all(_are_distributions(sums, trajectory).all() for _, sums in found.values()):
+            check_tile(store.widen(block), trajectory, sample, epoch)  # raises, and names the row
+        return {one: columns for one, (columns, _) in found.items()}
+    lengths = {one: epochs.stop - epochs.start - one.between_epochs for one, epochs in wanted.items()}
+    pieces = {one: np.empty((len(block), length)) for one, length in lengths.items() if length > 0}
+    # Tiles of the block stay in the cache while they are checked, turned into probabilities and read.
+    step = max(1, _TILE_VALUES // block[0].size)
+    wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
+    for low in range(0, len(block), step):
+        tile = check_tile(store.widen(block[low : low + step], wide), trajectory, sample + low, epoch)
+        for one, piece in pieces.items():
+            piece[low : low + step] = one(tile.at(wanted[one]))
+    return pieces
 
 
 def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: int, shared: bool) -> slice:
@@ -417,11 +427,16 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
             np.exp(block, out=probs, dtype=np.float64)
     sums = np.empty(block.shape[:2])
     kernels.row_sums(probs, sums)
-    valid = abs(sums - 1) <= sum_tolerance(trajectory.dtype)
+    valid = _are_distributions(sums, trajectory)
     if not valid.all():
         i, t = np.argwhere(~valid)[0]
         raise invalid_row(block[i, t], probs[i, t], first + i, epoch + t, trajectory.kind, trajectory.dtype)
     return Tile(probs, sums, labels)
+
+
+def _are_distributions(sums: np.ndarray, trajectory: Trajectory) -> np.ndarray:
+    """Which of the rows with these sums."""
+    return abs(sums - 1) <= sum_tolerance(trajectory.dtype)
 
 
 @contextmanager

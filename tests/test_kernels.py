@@ -1,5 +1,6 @@
 """Every kernel against the judge, equations.py, compiled, interpreted and bounds-checked."""
 
+import itertools
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import tdds
-from tdds import kernels
+from tdds import kernels, store
+from tdds.scores import KLDifferences
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":  # NumPy's scalars warn of what a compiled kernel says with nan
     pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -361,6 +363,21 @@ def test_row_sums_are_those_in_float64(species, shape, dtype, seed):
     np.testing.assert_allclose(row_sums(probs), probs.sum(axis=-1, dtype=np.float64), rtol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(3000, 4, 10), (100, 30, 64), (5, 3, 1000), (2, 3, 40_000), (2, 3, 5)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "log8"])
+def test_stored_differences_are_those_of_the_widened_values(dtype, shape):
+    """Of more and of fewer samples than the cache holds at once."""
+    probs = trajectory("random", shape, "float64" if dtype == "float64" else "float32")
+    casts = {"bfloat16": store.float32_to_bfloat16, "log8": store.probs_to_log8}
+    stored = casts[dtype](probs) if dtype in casts else probs.astype(dtype)
+    wide = store.widen(stored)
+    for single, inner in itertools.product((False, True), repeat=2):
+        diffs, sums = KLDifferences(inner, single).of_stored(stored)
+        expected = kl_differences(wide, inner, single and dtype != "float64")
+        np.testing.assert_allclose(diffs, expected, rtol=0, atol=1e-15)  # sums of float64 in another order
+        np.testing.assert_allclose(sums, row_sums(wide), rtol=1e-15)
+
+
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_widening_is_exact_for_all_65536_bit_patterns(name):
     bits = np.arange(1 << 16, dtype=np.uint16)
@@ -403,7 +420,7 @@ outermost = pytest.mark.skipif("TDDS_INNER" in os.environ, reason="this is the i
 @outermost
 def test_kernels_hold_interpreted():
     run_these_tests(
-        "magnitudes or zero or nan or huge or goes_on or survive or is_no or widening", NUMBA_DISABLE_JIT="1"
+        "magnitudes or zero or nan or huge or goes_on or survive or is_no or widening or shape4", NUMBA_DISABLE_JIT="1"
     )
 
 
@@ -423,7 +440,8 @@ def test_kernels_hold_on_a_processor_without_wide_vectors(tmp_path):
 def test_importing_compiles_nothing():
     script = """
 import numba
-from tdds import kernels
+from tdds import kernels, store
+from tdds.scores import KLDifferences
 dispatchers = [value for value in vars(kernels).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
 assert len(dispatchers) >= 6, dispatchers
 assert not any(dispatcher.signatures for dispatcher in dispatchers)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tdds import kernels, store
+from tdds.scores import KLDifferences
 
 from . import N_VALUES
 
@@ -29,6 +30,23 @@ class Differences:
 
     def time_kl_differences(self, n_classes, terms, inner_magnitude):
         kernels.kl_differences(self.probs, self.sums, terms == "single", inner_magnitude, self.out)
+
+
+class Stored:
+    """Eq. 10 of each stored type, with the check of every row."""
+
+    params = ((10, 100, 1000), ("float32", "float16", "bfloat16", "log8"))
+    param_names = ("n_classes", "dtype")
+
+    def setup(self, n_classes, dtype):
+        cast = {"bfloat16": store.float32_to_bfloat16, "log8": store.probs_to_log8}.get(
+            dtype, lambda x: x.astype(dtype)
+        )
+        self.stored = cast(trajectory(n_classes))
+        self.time_of_stored(n_classes, dtype)
+
+    def time_of_stored(self, n_classes, dtype):
+        KLDifferences(single=True).of_stored(self.stored)
 
 
 class Reading:

@@ -12,12 +12,14 @@ from tdds.kernels.compiling import EPS
 from tdds.kernels.differences import ce_differences, kl_differences, moving_average, windowed_mean, windowed_variance
 from tdds.kernels.halves import narrow_to_float16, widen_float16
 from tdds.kernels.statistics import correct, entropies, error_norms, label_probabilities, margins, top_margins
+from tdds.kernels.stored import stored_kl_differences
 from tdds.kernels.values import decode_log8, row_sums, softmax, widen_bfloat16
 
 __all__ = [
     "EPS",
     "ce_differences",
     "kl_differences",
+    "stored_kl_differences",
     "moving_average",
     "windowed_mean",
     "windowed_variance",

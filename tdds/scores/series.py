@@ -69,6 +69,7 @@ class KLDifferences:
 
     inner_magnitude: bool = False
     single: bool = False
+    _WORDS: ClassVar[dict[str, str]] = {"e": "u2", "H": "i2"}  # float16 and bfloat16, as the kernel tells them apart
     needs_probs: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     between_epochs: ClassVar[bool] = True
@@ -78,6 +79,15 @@ class KLDifferences:
         single = self.single and tile.values.dtype == np.float32
         kernels.kl_differences(tile.values, tile.sums, single, self.inner_magnitude, out)
         return out
+
+    def of_stored(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The series of probabilities as they are stored, and the sums of their rows, from reading each once."""
+        sums = np.empty((stored.shape[0], stored.shape[1]))
+        out = np.empty((stored.shape[0], stored.shape[1] - 1))
+        words = stored.view(self._WORDS.get(stored.dtype.char, stored.dtype))
+        single = self.single and stored.dtype != np.float64
+        kernels.stored_kl_differences(words, single, self.inner_magnitude, sums, out)
+        return out, sums
 
 
 @dataclass(frozen=True)
