@@ -214,27 +214,44 @@ def test_shards_are_scored_one_by_one_or_as_one_array(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- ray
 
 
-@pytest.mark.cluster
-@pytest.mark.filterwarnings("default")
-def test_ray_gives_the_same_scores(small_tasks, tmp_path):
+@pytest.fixture
+def on_ray():
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    ray.init(num_cpus=2, include_dashboard=False, runtime_env=environment)
+    register_ray()
+    yield joblib.parallel_config(backend="ray", n_jobs=2)
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+def test_ray_gives_the_same_scores(on_ray, small_tasks, tmp_path):
     name, _, _ = write(tmp_path)
     expected = tdds.score_trajectory(name, method=["tdds", "aum"], K=5)
     (tmp_path / "processes").mkdir()
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
-    ray.init(num_cpus=2, include_dashboard=False, runtime_env=environment)
-    try:
-        register_ray()
-        with joblib.parallel_config(backend="ray", n_jobs=2):
-            scores = tdds.score_trajectory(
-                Watched(*name.split("::"), tmp_path / "processes"), method=["tdds", "aum"], K=5
-            )
-    finally:
-        ray.shutdown()
+    path, dataset = name.split("::")
+    with on_ray:
+        scores = tdds.score_trajectory(
+            Watched(Path(path), dataset, tmp_path / "processes"), method=["tdds", "aum"], K=5
+        )
     for method in expected:
         np.testing.assert_array_equal(scores[method], expected[method])
     seen = {file.name for file in (tmp_path / "processes").iterdir()}
     assert len(seen) == 2
     assert str(os.getpid()) not in seen
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+def test_ray_says_that_a_worker_was_killed(on_ray, small_tasks, tmp_path):
+    """Its pool does no task again, as docs/scaling.md says; there are no scores rather than some."""
+    from ray.exceptions import ActorDiedError
+
+    name, _, _ = write(tmp_path)
+    (tmp_path / "processes").mkdir()
+    path, dataset = name.split("::")
+    with on_ray, pytest.raises(ActorDiedError):
+        tdds.score_trajectory(Fatal(Path(path), dataset, tmp_path / "processes"), K=5)
