@@ -26,12 +26,14 @@ from tdds.cli.common import (
 
 def report(
     scores: Scores,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the page goes, one HTML file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the page goes.")],
     images: Annotated[
-        Path | None, typer.Option(help="The samples: .npz with images, or a JPEG pack.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The samples: .npz with images, or a JPEG pack.", show_default=False),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="The samples: .csv, or text with one a line.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The samples: .csv, or text with one a line.", show_default=False),
     ] = None,
     trajectory: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
@@ -39,8 +41,12 @@ def report(
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
-    method: Annotated[str | None, typer.Option(help="The score shown first.", show_default="tdds")] = None,
-    pruning_rate: Annotated[float, typer.Option(help="Share to REMOVE at first; the page has a slider.")] = 0.5,
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The score shown first.", show_default="tdds")
+    ] = None,
+    pruning_rate: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share to REMOVE at first; the page has a slider.")
+    ] = 0.5,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +75,8 @@ def report(
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the trajectory, the scores and the picture.")
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory, the scores and the picture."),
     ] = Path("tdds-demo"),
     force: Force = False,
     as_json: AsJson = False,

@@ -95,12 +95,12 @@ def verify(
 
 def convert(
     logs: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The packed HDF5 trajectory.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The packed HDF5 trajectory.")],
+    labels: Labels = None,
+    ids: Ids = None,
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
-    labels: Labels = None,
-    ids: Ids = None,
     skip_damaged: SkipDamaged = False,
     force: Force = False,
     as_json: AsJson = False,
