@@ -35,6 +35,14 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="The samples: .csv, or text with one a line.", show_default=False),
     ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes, in the order of the labels: text, one a line, or .npy, file.npz::name.",
+            show_default="those of --images",
+        ),
+    ] = None,
     trajectory: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
     ] = None,
@@ -52,7 +60,7 @@ def report(
 ) -> None:
     """Show scores and their coresets to people: one HTML page that needs no network."""
     from tdds.report import Images, Rows, write_report
-    from tdds.tables import ScoreTable
+    from tdds.tables import ScoreTable, read_column
 
     check_output(output, force)
     if images and data:
@@ -63,6 +71,7 @@ def report(
         name=str(scores),
         samples=Images(images) if images else Rows(data) if data else None,
         trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing),
+        class_names=None if class_names is None else read_column(class_names).astype(str).tolist(),
         method=method,
         pruning_rate=pruning_rate,
         command=typed_command(),
