@@ -46,29 +46,33 @@ def score(
     method: Annotated[
         str,
         typer.Option(
-            metavar="NAME[,NAME...]",
+            metavar="NAME,...",
             help="What a sample is worth, several in one reading: tdds, entropy, margin, least_confidence, loss, "
             "forgetting, el2n, aum, confidence, variability, dyn_unc, dual, eva, moderate, random.",
         ),
     ] = "tdds",
     T: Annotated[
         str | None,
-        typer.Option("--T", metavar="T[,T...]", help="Only the first T epochs count.", show_default="all"),
+        typer.Option("--T", metavar="T,...", help="Only the first T epochs count.", show_default="all"),
     ] = None,
-    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    K: Annotated[str, typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.")] = "10",
     beta: Annotated[
-        str, typer.Option(metavar="B[,B...]", help="Weight of the newest window; 0 is the simple average.")
+        str, typer.Option(metavar="B,...", help="Weight of the newest window; 0 is the simple average.")
     ] = "0.9",
     formulation: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation of tdds: paper, reference, datacull.")
+        str, typer.Option(metavar="NAME,...", help="Whose computation of tdds: paper, reference, datacull.")
     ] = "paper",
     loss: Annotated[
         Literal["kl", "ce", "el2n"],
-        typer.Option(help="Change of the distribution, or of the label's probability, or the distance from the label."),
+        typer.Option(
+            metavar="NAME",
+            help="What tdds follows: kl, the change of the distribution; ce, that of the label's probability; el2n, "
+            "the distance from the label.",
+        ),
     ] = "kl",
     signed: Annotated[bool, typer.Option("--signed", help="Signed differences instead of magnitudes.")] = False,
     margin_of: Annotated[
-        Literal["probs", "logits"], typer.Option(help="What the margin of aum is taken of.")
+        Literal["probs", "logits"], typer.Option(metavar="NAME", help="What aum takes the margin of: probs, logits.")
     ] = "probs",
     random_state: Seed = None,
     labels: Labels = None,
@@ -210,7 +214,7 @@ def select(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the samples with the best scores, with the weights to train them with."""
+    """Keep the samples with the best scores, and their training weights."""
     from tdds.samplers import SAMPLERS, count_kept, draw_coreset
     from tdds.summaries import class_counts
     from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
@@ -296,17 +300,23 @@ def compare(
     ],
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,NAME...]", help="Methods, of a trajectory.", show_default="all that it allows"),
+        typer.Option(metavar="NAME,...", help="Methods, of a trajectory.", show_default="all that it allows"),
     ] = None,
     pruning_rate: Annotated[
-        str, typer.Option(metavar="P[,P...]", help="Shares to REMOVE at which coresets are compared.")
+        str, typer.Option(metavar="P,...", help="Shares to REMOVE at which coresets are compared.")
     ] = "0.5,0.9",
-    T: Annotated[str | None, typer.Option("--T", metavar="T[,T...]", help="First epochs.", show_default="all")] = None,
-    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
-    beta: Annotated[str, typer.Option(metavar="B[,B...]", help="Weight of the newest window.")] = "0.9",
-    formulation: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation of tdds.")] = "paper",
-    loss: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of tdds: kl, ce, el2n.")] = "kl",
-    margin_of: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of aum: probs, logits.")] = "probs",
+    T: Annotated[
+        str | None, typer.Option("--T", metavar="T,...", help="Only the first T epochs count.", show_default="all")
+    ] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[str, typer.Option(metavar="B,...", help="Weight of the newest window.")] = "0.9",
+    formulation: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Whose computation of tdds: paper, reference, datacull.")
+    ] = "paper",
+    loss: Annotated[str, typer.Option(metavar="NAME,...", help="What tdds follows: kl, ce, el2n.")] = "kl",
+    margin_of: Annotated[
+        str, typer.Option(metavar="NAME,...", help="What aum takes the margin of: probs, logits.")
+    ] = "probs",
     random_state: Seed = None,
     labels: Labels = None,
     features: Features = None,
@@ -316,7 +326,10 @@ def compare(
     n_jobs: NJobs = -1,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far methods, parameters and runs agree: rank correlations, and shares of the coreset."""
+    """Say how far methods, parameters and runs agree.
+
+    Spearman's rank correlations of the scores, and the shares of the coresets that both keep.
+    """
     from tdds.comparison import compare_scores
     from tdds.tables import ScoreTable, is_scores, read_column
 

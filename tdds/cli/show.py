@@ -58,7 +58,7 @@ def report(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show scores and their coresets to people: one HTML page that needs no network."""
+    """Show scores and their coresets: one HTML page, without network."""
     from tdds.report import Images, Rows, write_report
     from tdds.tables import ScoreTable, read_column
 
@@ -90,7 +90,10 @@ def demo(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole story on data that ships with scikit-learn: train, record, score, prune, train again."""
+    """Show the whole story on data that ships with scikit-learn.
+
+    Train, record, score, prune, train again.
+    """
     from tdds.demo import run_demo
 
     for made in (folder / "run", folder / "digits.png"):
