@@ -221,6 +221,7 @@ def test_ray_gives_the_same_scores(small_tasks, tmp_path):
     from ray.util.joblib import register_ray
 
     name, _, _ = write(tmp_path)
+    path, dataset = name.split("::")
     expected = tdds.score_trajectory(name, method=["tdds", "aum"], K=5)
     (tmp_path / "processes").mkdir()
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
@@ -229,7 +230,7 @@ def test_ray_gives_the_same_scores(small_tasks, tmp_path):
         register_ray()
         with joblib.parallel_config(backend="ray", n_jobs=2):
             scores = tdds.score_trajectory(
-                Watched(*name.split("::"), tmp_path / "processes"), method=["tdds", "aum"], K=5
+                Watched(Path(path), dataset, tmp_path / "processes"), method=["tdds", "aum"], K=5
             )
     finally:
         ray.shutdown()
