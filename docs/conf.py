@@ -12,6 +12,8 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewc
 exclude_patterns = ["_build"]
 nitpicky = True
 
+highlight_options = {"python": {"stripnl": True}}  # not the empty line that doctest wants at an example's end
+
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 

@@ -394,7 +394,7 @@ def selection_writer(path: Path) -> Callable[..., None]:
 
 
 def read_column(place: str) -> np.ndarray:
-    """Labels or ids from ``x.npy``, ``x.npz::name``, ``x.h5::name``, or a text file with one value a line.
+    """Labels, ids or names from ``x.npy``, ``x.npz::name``, ``x.h5::name``, or a text file with one value a line.
 
     Raises
     ------
@@ -416,7 +416,7 @@ def read_column(place: str) -> np.ndarray:
                 dataset = store.own_dataset(opened, name or "labels")
                 check_fits_memory(path, dataset.nbytes)
                 return store.read_ids(dataset)
-        lines = path.read_text(encoding="utf-8").split()
+        lines = [line for line in map(str.strip, path.read_text(encoding="utf-8").split("\n")) if line]
         return np.array([int(line) for line in lines]) if all(_is_integer(line) for line in lines) else np.array(lines)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import tdds
 from tdds.cli.common import parse_keep
+from tdds.scores import METHODS
 
 RNG = np.random.default_rng(0)
 N, T, C = 60, 12, 5
@@ -203,6 +204,7 @@ def test_help(tmp_path, command):
     assert "Usage" in out
     assert "--json" in out
     assert f"Example: tdds {command}" in out
+    assert "bool" not in out  # a flag takes no value
 
 
 def test_version_and_help_of_all(tmp_path):
@@ -210,6 +212,9 @@ def test_version_and_help_of_all(tmp_path):
     status, out, _ = run("--help", cwd=tmp_path)
     assert status == 0
     assert "tdds score logs/ -o scores.h5" in out
+    assert "bool" not in out
+    _, out, _ = run("score", "--help", cwd=tmp_path)
+    assert set(re.findall(r"\w+", out)) >= set(METHODS)
 
 
 SHELLS = {

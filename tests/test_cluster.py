@@ -230,9 +230,9 @@ def on_ray():
 @pytest.mark.filterwarnings("default")
 def test_ray_gives_the_same_scores(on_ray, small_tasks, tmp_path):
     name, _, _ = write(tmp_path)
+    path, dataset = name.split("::")
     expected = tdds.score_trajectory(name, method=["tdds", "aum"], K=5)
     (tmp_path / "processes").mkdir()
-    path, dataset = name.split("::")
     with on_ray:
         scores = tdds.score_trajectory(
             Watched(Path(path), dataset, tmp_path / "processes"), method=["tdds", "aum"], K=5

@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import checks
+import equations
+import joblib
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -228,6 +230,86 @@ def test_recording(section, names, tmp_path, monkeypatch, request):
 def test_every_section_on_recording_is_run():
     (run,) = [mark for mark in test_recording.pytestmark if mark.name == "parametrize"]
     assert [getattr(case, "values", case)[0] for case in run.args[1]] == list(RECORDING)
+
+
+# ------------------------------------------------------------------------- docs/methods.md and docs/scaling.md
+
+
+def only_blocks(name):
+    """The blocks of a page, all of them Python: a test that unpacks them runs every one."""
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    assert set(re.findall(r"^```(\w+)", text, flags=re.MULTILINE)) == {"python"}
+    return blocks(text, "python")
+
+
+def test_methods():
+    several, moderate = only_blocks("methods")
+    probs, y = checks.logged("probs", (60, 30, 5))
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    given = {"tdds": tdds, "trajectory": probs, "y": y, "features": features}
+    exec(several, given)
+    assert set(given["scores"]) == {"tdds", "aum", "dual"}
+    margins = checks.judged("aum", probs, y, "probs")
+    np.testing.assert_array_equal(given["selector"].sample_indices_, np.sort(np.argsort(margins)[:6]))
+    exec(moderate, given)
+    np.testing.assert_allclose(given["selector"].scores_, equations.moderate(features, y), rtol=1e-12)
+
+
+@pytest.fixture
+def shared_run(tmp_path):
+    """What turns a block of docs/scaling.md to files that are there, and the scores of these."""
+    values, _ = checks.logged("probs", (60, 30, 5))
+    (tmp_path / "run").mkdir()
+    checks.write_packed(tmp_path / "run.h5", values, "probs")
+    for part in range(3):
+        checks.write_packed(tmp_path / "run" / f"part-{part}.h5", values[20 * part : 20 * part + 20], "probs")
+
+    def here(code):
+        assert "/shared/run" in code
+        return code.replace("/shared/run", f"{tmp_path}/run")
+
+    return here, tdds.score_trajectory(values, T=30, K=10)
+
+
+def test_scaling_to_dask(shared_run):
+    distributed = pytest.importorskip("dask.distributed")
+    here, expected = shared_run
+    dask, _, _ = only_blocks("scaling")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        cluster.wait_for_workers(2)
+        assert "scheduler:8786" in dask
+        given = {}
+        exec(here(dask).replace("scheduler:8786", cluster.scheduler_address), given)
+        given["client"].close()
+    np.testing.assert_array_equal(given["scores"], expected)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+def test_scaling_to_ray(shared_run, monkeypatch):
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    here, expected = shared_run
+    _, code, _ = only_blocks("scaling")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    given = {"joblib": joblib, "tdds": tdds}
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        exec(here(code), given)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    np.testing.assert_array_equal(given["scores"], expected)
+
+
+def test_scaling_to_many_files(shared_run):
+    here, expected = shared_run
+    _, _, files = only_blocks("scaling")
+    given = {}
+    exec(here(files), given)
+    np.testing.assert_array_equal(given["scores"], expected)
 
 
 # -------------------------------------------------------------------------------------------------------- the site

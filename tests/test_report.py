@@ -298,6 +298,21 @@ def test_the_only_sample_of_a_class_is_shown_once(tmp_path, images):
     assert [alt for _, alt in page.images()].count("Sample 7, 1") == 1
 
 
+def test_class_names(tmp_path, images):
+    (tmp_path / "names.txt").write_text("great white shark\nant\n7\n\n", encoding="utf-8")
+    make_table().save(tmp_path / "scores.h5")
+    arguments = ("--images", images, "--class-names", "names.txt", "-o", "report.html")
+    assert run("report", "scores.h5", *arguments, cwd=tmp_path)[0] == 0
+    page = Page(tmp_path / "report.html")
+    names = ["great white shark", "ant", "7"]
+    assert all(alt == f"Sample {pixel}, {names[LABELS[pixel]]}" for pixel, alt in page.images())
+    run("report", "scores.h5", "--class-names", f"{images}::class_names", "-o", "again.html", cwd=tmp_path)
+    assert HOSTILE in Page(tmp_path / "again.html").texts
+    (tmp_path / "names.txt").write_text("ant\nbee\n", encoding="utf-8")
+    status, _, err = run("report", "scores.h5", "--class-names", "names.txt", "-o", "r.html", cwd=tmp_path)
+    assert (status, err) == (1, "tdds: 2 class_names, but there are labels up to 2.\n")
+
+
 def test_another_trajectory_is_refused(tmp_path):
     with pytest.raises(TrajectoryError, match="is not the trajectory that was scored"):
         report(tmp_path, trajectory=open_trajectory(PROBS[::-1].copy()))

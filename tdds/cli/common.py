@@ -27,7 +27,10 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Axes = Annotated[str | None, of_source(metavar="NTC|TNC", help="Axes of an array: N samples, T epochs, C classes.")]
+Axes = Annotated[
+    str | None,
+    of_source(metavar="AXES", help="Order of an array's axes, NTC or TNC: N samples, T epochs, C classes."),
+]
 KindOption = Annotated[
     Kind | None,
     of_source(
@@ -39,7 +42,8 @@ KindOption = Annotated[
 MissingOption = Annotated[
     Missing,
     of_source(
-        help="A sample that an epoch lacks: an error, or carry, its value of the epoch before.", show_default=True
+        help="Where an epoch lacks a sample: error, or carry, which repeats its value of the epoch before.",
+        show_default=True,
     ),
 ]
 Labels = Annotated[
@@ -56,9 +60,11 @@ Features = Annotated[
     ),
 ]
 SkipDamaged = Annotated[
-    bool, typer.Option("--skip-damaged", help="Check a store first, and leave its damaged epochs out.")
+    bool, of_source("--skip-damaged", help="Check a store first, and leave its damaged epochs out.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+Seed = Annotated[int | None, typer.Option(metavar="SEED", help="Seed of what is drawn at random.", show_default=False)]
+NJobs = Annotated[int, typer.Option(metavar="N", help="Threads; -1 is one a core.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

@@ -18,12 +18,15 @@ from tdds.cli.common import (
     KindOption,
     Labels,
     MissingOption,
+    NJobs,
     Scores,
+    Seed,
     SkipDamaged,
     Source,
     check_output,
     describe,
     err,
+    of_source,
     open_source,
     out,
     parse_keep,
@@ -37,30 +40,41 @@ from tdds.cli.common import (
 
 def score(
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the scores go: .h5, .parquet, .csv.")
+    ],
     method: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="What a sample is worth; several are read at once.")
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="What a sample is worth, several in one reading: tdds, entropy, margin, least_confidence, loss, "
+            "forgetting, el2n, aum, confidence, variability, dyn_unc, dual, eva, moderate, random.",
+        ),
     ] = "tdds",
     T: Annotated[
         str | None,
-        typer.Option("--T", metavar="T[,T...]", help="Only the first T epochs count.", show_default="all"),
+        typer.Option("--T", metavar="T,...", help="Only the first T epochs count.", show_default="all"),
     ] = None,
-    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
+    K: Annotated[str, typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.")] = "10",
     beta: Annotated[
-        str, typer.Option(metavar="B[,B...]", help="Weight of the newest window; 0 is the simple average.")
+        str, typer.Option(metavar="B,...", help="Weight of the newest window; 0 is the simple average.")
     ] = "0.9",
     formulation: Annotated[
-        str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation: paper, reference, datacull.")
+        str, typer.Option(metavar="NAME,...", help="Whose computation of tdds: paper, reference, datacull.")
     ] = "paper",
     loss: Annotated[
         Literal["kl", "ce", "el2n"],
-        typer.Option(help="Change of the distribution, or of the label's probability, or the distance from the label."),
+        typer.Option(
+            metavar="NAME",
+            help="What tdds follows: kl, the change of the distribution; ce, that of the label's probability; el2n, "
+            "the distance from the label.",
+        ),
     ] = "kl",
     signed: Annotated[bool, typer.Option("--signed", help="Signed differences instead of magnitudes.")] = False,
     margin_of: Annotated[
-        Literal["probs", "logits"], typer.Option(help="What the margin of aum is taken of.")
+        Literal["probs", "logits"], typer.Option(metavar="NAME", help="What aum takes the margin of: probs, logits.")
     ] = "probs",
-    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
+    random_state: Seed = None,
     labels: Labels = None,
     features: Features = None,
     ids: Ids = None,
@@ -68,11 +82,11 @@ def score(
     kind: KindOption = None,
     missing: MissingOption = "error",
     verify: Annotated[
-        bool, typer.Option("--verify", help="First hold every value of a store or a packed .h5 against its checksum.")
+        bool, of_source("--verify", help="First hold every value of a store or a packed .h5 against its checksum.")
     ] = False,
     skip_damaged: SkipDamaged = False,
-    memory_limit: Annotated[float, typer.Option(help="Bound of the buffers, in MiB.")] = 256,
-    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    memory_limit: Annotated[float, typer.Option(metavar="MIB", help="Bound of the buffers, in MiB.")] = 256,
+    n_jobs: NJobs = -1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and score nothing.")] = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -165,23 +179,34 @@ def score(
 def select(
     scores: Scores,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where the kept samples go: .npz, .csv, .txt, .parquet.")
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Where the kept samples go: .npz, .csv, .txt, .parquet."),
     ],
     pruning_rate: Annotated[
-        float | None, typer.Option(help="Share to REMOVE: 0.9 keeps a tenth.", show_default=False)
+        float | None,
+        typer.Option(metavar="SHARE", help="Share to REMOVE: 0.9 keeps a tenth.", show_default=False),
     ] = None,
     keep: Annotated[
         str | None,
         typer.Option(metavar="SHARE|COUNT", help="What to KEEP: 0.1 is a tenth, 5000 a count.", show_default=False),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Which of the file's scores.", show_default="the only one")] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which of the file's scores.", show_default="the only one")
+    ] = None,
     sampler: Annotated[
         Literal["top", "random", "class_balanced", "stratified", "beta"],
-        typer.Option(help="How scores become a coreset; stratified needs aum in the file as well, beta confidence."),
+        typer.Option(
+            metavar="NAME",
+            help="How scores become a coreset: top, random, class_balanced; stratified, which needs aum in the file as "
+            "well; beta, which needs confidence.",
+        ),
     ] = "top",
-    random_state: Annotated[int | None, typer.Option(help="Seed of samplers that draw.", show_default=False)] = None,
+    random_state: Seed = None,
     weighting: Annotated[
-        Literal["per_sample", "root", "batch_mean", "none"], typer.Option(help="Importance weights (Eq. 13).")
+        Literal["per_sample", "root", "batch_mean", "none"],
+        typer.Option(
+            metavar="NAME", help="Importance weights (Eq. 13 of the paper): per_sample, root, batch_mean, none."
+        ),
     ] = "per_sample",
     all_rows: Annotated[
         bool, typer.Option("--all-rows", help="Write every sample, with its scores and whether it is kept.")
@@ -189,7 +214,7 @@ def select(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the samples with the best scores, with the weights to train them with."""
+    """Keep the samples with the best scores, and their training weights."""
     from tdds.samplers import SAMPLERS, count_kept, draw_coreset
     from tdds.summaries import class_counts
     from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
@@ -242,9 +267,11 @@ def select(
 
 def combine(
     scores: Annotated[
-        list[Path], typer.Argument(metavar="SCORES...", help="Runs over the same data, one a seed.", show_default=False)
+        list[Path], typer.Argument(metavar="SCORES", help="Runs over the same data, one a seed.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the scores go: .h5, .parquet, .csv.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the scores go: .h5, .parquet, .csv.")
+    ],
     how: Annotated[Literal["mean", "rank"], typer.Option(help="The mean of the scores, or of their ranks.")] = "mean",
     force: Force = False,
     as_json: AsJson = False,
@@ -266,34 +293,43 @@ def compare(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Trajectories, or files that `tdds score` wrote: what one holds, or several runs of the same samples.",
             show_default=False,
         ),
     ],
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,NAME...]", help="Methods, of a trajectory.", show_default="all that it allows"),
+        typer.Option(metavar="NAME,...", help="Methods, of a trajectory.", show_default="all that it allows"),
     ] = None,
     pruning_rate: Annotated[
-        str, typer.Option(metavar="P[,P...]", help="Shares to REMOVE at which coresets are compared.")
+        str, typer.Option(metavar="P,...", help="Shares to REMOVE at which coresets are compared.")
     ] = "0.5,0.9",
-    T: Annotated[str | None, typer.Option("--T", metavar="T[,T...]", help="First epochs.", show_default="all")] = None,
-    K: Annotated[str, typer.Option("--K", metavar="K[,K...]", help="Width of a window, in epochs.")] = "10",
-    beta: Annotated[str, typer.Option(metavar="B[,B...]", help="Weight of the newest window.")] = "0.9",
-    formulation: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Whose computation of tdds.")] = "paper",
-    loss: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of tdds: kl, ce, el2n.")] = "kl",
-    margin_of: Annotated[str, typer.Option(metavar="NAME[,NAME...]", help="Of aum: probs, logits.")] = "probs",
-    random_state: Annotated[int | None, typer.Option(help="Seed of the method random.", show_default=False)] = None,
+    T: Annotated[
+        str | None, typer.Option("--T", metavar="T,...", help="Only the first T epochs count.", show_default="all")
+    ] = None,
+    K: Annotated[str, typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.")] = "10",
+    beta: Annotated[str, typer.Option(metavar="B,...", help="Weight of the newest window.")] = "0.9",
+    formulation: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Whose computation of tdds: paper, reference, datacull.")
+    ] = "paper",
+    loss: Annotated[str, typer.Option(metavar="NAME,...", help="What tdds follows: kl, ce, el2n.")] = "kl",
+    margin_of: Annotated[
+        str, typer.Option(metavar="NAME,...", help="What aum takes the margin of: probs, logits.")
+    ] = "probs",
+    random_state: Seed = None,
     labels: Labels = None,
     features: Features = None,
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
-    n_jobs: Annotated[int, typer.Option(help="Threads; -1 is one a core.")] = -1,
+    n_jobs: NJobs = -1,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far methods, parameters and runs agree: rank correlations, and shares of the coreset."""
+    """Say how far methods, parameters and runs agree.
+
+    Spearman's rank correlations of the scores, and the shares of the coresets that both keep.
+    """
     from tdds.comparison import compare_scores
     from tdds.tables import ScoreTable, is_scores, read_column
 

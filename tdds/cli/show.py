@@ -26,12 +26,22 @@ from tdds.cli.common import (
 
 def report(
     scores: Scores,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the page goes, one HTML file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the page goes.")],
     images: Annotated[
-        Path | None, typer.Option(help="The samples: .npz with images, or a JPEG pack.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The samples: .npz with images, or a JPEG pack.", show_default=False),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="The samples: .csv, or text with one a line.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The samples: .csv, or text with one a line.", show_default=False),
+    ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes, in the order of the labels: text, one a line, or .npy, file.npz::name.",
+            show_default="those of --images",
+        ),
     ] = None,
     trajectory: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="What was scored, for other T and K.", show_default=False)
@@ -39,14 +49,18 @@ def report(
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
-    method: Annotated[str | None, typer.Option(help="The score shown first.", show_default="tdds")] = None,
-    pruning_rate: Annotated[float, typer.Option(help="Share to REMOVE at first; the page has a slider.")] = 0.5,
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The score shown first.", show_default="tdds")
+    ] = None,
+    pruning_rate: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share to REMOVE at first; the page has a slider.")
+    ] = 0.5,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show scores and their coresets to people: one HTML page that needs no network."""
+    """Show scores and their coresets: one HTML page, without network."""
     from tdds.report import Images, Rows, write_report
-    from tdds.tables import ScoreTable
+    from tdds.tables import ScoreTable, read_column
 
     check_output(output, force)
     if images and data:
@@ -57,6 +71,7 @@ def report(
         name=str(scores),
         samples=Images(images) if images else Rows(data) if data else None,
         trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing),
+        class_names=None if class_names is None else read_column(class_names).astype(str).tolist(),
         method=method,
         pruning_rate=pruning_rate,
         command=typed_command(),
@@ -69,12 +84,16 @@ def report(
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the trajectory, the scores and the picture.")
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory, the scores and the picture."),
     ] = Path("tdds-demo"),
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole story on data that ships with scikit-learn: train, record, score, prune, train again."""
+    """Show the whole story on data that ships with scikit-learn.
+
+    Train, record, score, prune, train again.
+    """
     from tdds.demo import run_demo
 
     for made in (folder / "run", folder / "digits.png"):

@@ -74,7 +74,10 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="STORE", help="A store, or a packed .h5.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Hold every value against its checksum; exit status 1 where an epoch is damaged."""
+    """Hold every value against its checksum.
+
+    The exit status is 1 where an epoch is damaged.
+    """
     from tdds import store
 
     report = store.verify(path)
@@ -95,17 +98,17 @@ def verify(
 
 def convert(
     logs: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The packed HDF5 trajectory.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The packed HDF5 trajectory.")],
+    labels: Labels = None,
+    ids: Ids = None,
     axes: Axes = None,
     kind: KindOption = None,
     missing: MissingOption = "error",
-    labels: Labels = None,
-    ids: Ids = None,
     skip_damaged: SkipDamaged = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn logs of any known form into one HDF5 trajectory, samples first.
+    """Turn logs of any known form into one HDF5 file, samples first.
 
     A store is held against its checksums first, since the file gets new ones.
     """

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def write_report(
     name: str = "scores.h5",
     samples: Samples | None = None,
     trajectory: Trajectory | None = None,
+    class_names: Sequence[str] | None = None,
     method: str | None = None,
     pruning_rate: float = 0.5,
     command: str | None = None,
@@ -57,6 +59,8 @@ def write_report(
         What can be shown of the samples: `Images` or `Rows`.
     trajectory : Trajectory, optional
         The one that was scored: for the coreset at other T and K, and what the model said of suspected labels.
+    class_names : sequence of str, optional
+        The name of each class, in the order of the labels; in the place of those that `samples` may have.
     method : str, optional
         The score that is shown first; the others of the table can be chosen.
     pruning_rate : float in [0, 1), default 0.5
@@ -76,7 +80,7 @@ def write_report(
     check_choice("method", method, (None, *table.scores))
     check_real("pruning_rate", pruning_rate, 0, 1, high_is_legal=False)
     step = min(round(STEPS * pruning_rate), STEPS - 1)
-    people = _People(table, samples, trajectory)
+    people = _People(table, samples, trajectory, class_names)
     kept = [count_kept(table.n_samples, k / STEPS) for k in range(STEPS)]
     names = sorted(table.scores, key=lambda one: (one != method, one != "tdds"))
     methods = {one: _describe(one, table, people, kept) for one in names}
@@ -117,7 +121,13 @@ def write_report(
 class _People:
     """What is known of each sample, from the scores and from what shows the samples."""
 
-    def __init__(self, table: ScoreTable, samples: Samples | None, trajectory: Trajectory | None) -> None:
+    def __init__(
+        self,
+        table: ScoreTable,
+        samples: Samples | None,
+        trajectory: Trajectory | None,
+        class_names: Sequence[str] | None,
+    ) -> None:
         self.n_samples = table.n_samples
         self.samples = samples
         known = [one for one in (table, samples, trajectory) if one is not None]
@@ -134,10 +144,13 @@ class _People:
         self.labels = labels[0] if labels else np.zeros(self.n_samples, dtype=np.int64)
         self.has_labels = bool(labels)
         n_classes = int(self.labels.max()) + 1
-        names = (samples and samples.class_names) or [str(c) if labels else "all samples" for c in range(n_classes)]
-        if len(names) < n_classes:
-            raise TrajectoryError(f"{len(names)} class_names, but there are labels up to {n_classes - 1}.")
-        self.class_names = names
+        if class_names is None:
+            class_names = (samples and samples.class_names) or [
+                str(c) if labels else "all samples" for c in range(n_classes)
+            ]
+        if len(class_names) < n_classes:
+            raise TrajectoryError(f"{len(class_names)} class_names, but there are labels up to {n_classes - 1}.")
+        self.class_names = list(class_names)
         self.classes = np.unique(self.labels).tolist()
         self.ids = next((one.ids for one in known if one.ids is not None), None)
         self._cards: dict[int, dict[str, Any]] = {}
