@@ -232,6 +232,9 @@ def test_dyn_unc_writes_0_for_a_sample_that_it_did_not_see(tmp_path):
         tdds.score_trajectory(path, K=4)
     of_label[[4, 9], 3] = of_label[[4, 9], 2]
     np.testing.assert_array_equal(read_all(tdds.open_trajectory(path, missing="carry"))[..., 0], of_label)
+    (path / "pred_prob_history" / "prob_5.txt").write_text("")
+    of_label[:, 5] = of_label[:, 4]
+    np.testing.assert_array_equal(read_all(tdds.open_trajectory(path, missing="carry"))[..., 0], of_label)
 
 
 # ------------------------------------------------------------------------------------ coverage-centric selection

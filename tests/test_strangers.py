@@ -423,26 +423,109 @@ def test_log_probs_that_overflow_are_named():
         tdds.score_trajectory(log_probs, kind="log_probs", K=3)
 
 
-def test_damage_that_other_packages_say_in_their_own_way(tmp_path):
-    logits, _ = checks.logged("logits", (N, T, C))
-    checks.write_directory(tmp_path / "losses", logits[..., 0], "losses")
-    with pytest.raises(tdds.TrajectoryError, match=r"losses: holds no \{t\}_Output\.npy; pass kind='losses'"):
-        tdds.open_trajectory(tmp_path / "losses")
+def losses_for_logits():
+    return checks.write_directory(Path("losses"), PROBS[..., 0], "losses")
+
+
+def empty_lines():
     Path("dynamics_epoch_0.jsonl").touch()
-    with pytest.raises(tdds.TrajectoryError, match=r"dynamics_epoch_0\.jsonl: is empty"):
-        tdds.open_trajectory(tmp_path)
+    return "."
+
+
+def empty_text():
+    Path("prob_0.txt").touch()
+    return "."
+
+
+def hdf5(**datasets):
+    """`x` and other datasets of a file; a type of HDF5's is one of that and of N values, which NumPy has not."""
     with h5py.File("a.h5", "w") as file:
-        file["x"] = PROBS
-        file["labels"] = h5py.SoftLink("/nowhere")
-    with pytest.raises(tdds.TrajectoryError, match=r"a\.h5: expected a dataset '/labels' inside the file"):
-        tdds.open_trajectory("a.h5::x", axes="NTC")
-    checks.write_zarr(tmp_path / "a.zarr", PROBS, attributes={"axes": "NTC"}, zarr_format=2)
-    said = json.loads((tmp_path / "a.zarr/x/.zarray").read_text())
-    (tmp_path / "a.zarr/x/.zarray").write_text(json.dumps({key: said[key] for key in said if key != "order"}))
-    with pytest.raises(tdds.TrajectoryError, match=r"a\.zarr: "):
-        tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")
-    Path("rows.csv").write_text('a\n"' + "x" * 200_000 + '"\n')
+        for name, held in ({"x": PROBS} | datasets).items():
+            if isinstance(held, h5py.h5t.TypeID):
+                h5py.h5d.create(file.id, name.encode(), held, h5py.h5s.create_simple((N,)))
+            else:
+                file[name] = held
+        file["x"].attrs["axes"] = "NTC"
+    return "a.h5::x"
+
+
+def integer_of(n_bytes):
+    kind = h5py.h5t.STD_I32LE.copy()
+    kind.set_size(n_bytes)
+    kind.set_precision(8 * n_bytes)
+    return kind
+
+
+def zarr_of(spoil, **beside):
+    """An array of zarr format 2, spoiled by a function of its folder."""
+    where = checks.write_zarr("a.zarr", PROBS, attributes={"axes": "NTC"}, zarr_format=2, beside=beside)
+    spoil(Path("a.zarr"))
+    return where
+
+
+def without_order(folder):
+    said = json.loads((folder / "x/.zarray").read_text())
+    (folder / "x/.zarray").write_text(json.dumps({key: said[key] for key in said if key != "order"}))
+
+
+def negative_size(folder):
+    """Blosc's header says that so many bytes come out; numcodecs asks Python for them."""
+    with open(folder / "x/0.0.0", "r+b") as chunk:
+        chunk.seek(7)
+        chunk.write(b"\xff")
+
+
+def group_for_labels(folder):
+    (folder / "labels").mkdir()
+    (folder / "labels/.zgroup").write_text('{"zarr_format": 2}')
+
+
+#: By name: a function that writes a damaged source and returns it, and what is said of it.
+TRAJECTORIES = {
+    "a directory of losses": (losses_for_logits, r"^losses: holds no \{t\}_Output\.npy; pass kind='losses'"),
+    "empty JSON lines": (empty_lines, r"^dynamics_epoch_0\.jsonl: is empty\."),
+    "empty text of Dyn-Unc": (empty_text, r"^\., epoch 0: is empty\."),
+    "an HDF5 link to nowhere": (
+        lambda: hdf5(labels=h5py.SoftLink("/nowhere")),
+        r"^a\.h5: expected a dataset '/labels' inside the file",
+    ),
+    "HDF5 integers of 3 bytes": (lambda: hdf5(x=integer_of(3)), r"^a\.h5: '/x' holds a type that NumPy has not: .*i3"),
+    "HDF5 labels of 12 bytes": (
+        lambda: hdf5(labels=integer_of(12)),
+        r"^a\.h5: '/labels' holds a type that NumPy has not: .*i12",
+    ),
+    "zarr metadata that lack a field": (lambda: zarr_of(without_order), r"^a\.zarr: "),
+    "a zarr chunk of a negative size": (lambda: zarr_of(negative_size), r"^a\.zarr: .* Negative size passed"),
+    "zarr labels of another length": (
+        lambda: zarr_of(lambda folder: None, labels=Y[1:]),
+        r"^a\.zarr: 'labels' has shape \(11,\); expected one a sample, \(12,\)\.",
+    ),
+    "a zarr group for labels": (lambda: zarr_of(group_for_labels), r"^a\.zarr::labels: is no array\."),
+}
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_damage_that_other_packages_say_in_their_own_way(name):
+    write, message = TRAJECTORIES[name]
+    source = write()
+    with pytest.raises(tdds.TrajectoryError, match=message) as caught:
+        tdds.score_trajectory(source, K=3)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_of_parquet_that_is_no_text():
+    """What pyarrow raises of it is no error of Python's own kinds."""
+    scores_file("s.parquet", ids=np.array([f"img-{i}" for i in range(N)], dtype=object))
+    whole = Path("s.parquet").read_bytes()
+    Path("s.parquet").write_bytes(whole.replace(b"img-0", b"img\xff0"))
+    with pytest.raises(tdds.TrajectoryError, match=r"^s\.parquet: cannot be read as scores: .*img") as caught:
+        ScoreTable.load("s.parquet")
+    assert type(caught.value.__cause__).__name__ == "ArrowException"
+
+
+def test_a_field_of_a_table_that_is_too_large():
     from tdds.report import Rows
 
+    Path("rows.csv").write_text('a\n"' + "x" * 200_000 + '"\n')
     with pytest.raises(tdds.TrajectoryError, match=r"rows\.csv: cannot be read as rows: field larger"):
         Rows(Path("rows.csv"))
