@@ -5,6 +5,9 @@ import io
 import json
 import os
 import pickle
+import resource
+import signal
+import socket
 import stat
 import tracemalloc
 import zipfile
@@ -13,6 +16,7 @@ from pathlib import Path
 import checks
 import h5py
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -274,6 +278,97 @@ def test_a_jpeg_that_is_huge(tmp_path, flat_memory):
         Images(Path("pack.npz")).show(0)  # pillow would start Ghostscript for it
 
 
+# ------------------------------------------------------------------------------------------- pipes and devices
+
+
+@pytest.fixture
+def in_bounds():
+    """Half a minute and a GiB, then what waits or reads without end is stopped."""
+
+    def stop(*_):
+        raise AssertionError("it waits")
+
+    before, limits = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (1 << 30), limits[1]))
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+    signal.signal(signal.SIGALRM, before)
+
+
+def make_special(kind, path):
+    """Put something that is no file there; a device is linked, lest it be harmed."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        Path(path).symlink_to("/dev/zero")
+
+
+SPECIAL = ("pipe", "socket", "device")
+#: What is typed, `{}` for what is no file.
+READERS = {
+    "score": "score {} --K 3 -o out.h5",
+    "info": "info {}",
+    "verify": "verify {}",
+    "convert": "convert {} -o out.h5",
+    "compare": "compare {}",
+    "select": "select {} --keep 3 -o out.csv",
+    "report": "report {} -o out.html",
+    "combine": "combine {} s.h5 -o out.h5",
+    "a dataset": "info {}::x",
+    "labels": "score probs.npy --K 3 --labels {} -o out.h5",
+    "ids": "score probs.npy --K 3 --ids {} -o out.h5",
+    "features": "score probs.npy --method moderate --labels y.npy --features {} -o out.h5",
+    "images": "report s.h5 --images {} -o out.html",
+    "rows": "report s.h5 --data {} -o out.html",
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_is_not_read(name, kind, tmp_path, in_bounds):
+    np.save("probs.npy", PROBS)
+    np.save("y.npy", Y)
+    scores_file("s.h5")
+    make_special(kind, "odd")
+    with pytest.raises(tdds.TrajectoryError, match=rf"^odd: is a {kind}; expected a file\.$"):
+        run(*READERS[name].format("odd").split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "probs.npy", "s.h5", "y.npy"]
+
+
+#: Where a pipe is come upon: the source that is opened, the place of the pipe.
+PLACES = {
+    ".npy": ("odd.npy", "odd.npy"),
+    ".npz": ("odd.npz", "odd.npz"),
+    ".parquet": ("odd.parquet", "odd.parquet"),
+    "CCS": ("td-x.pickle", "td-x.pickle"),
+    "CCS, a folder": (".", "td-x.pickle"),
+    "outputs": ("logs", "logs/0_Output.npy"),
+    "index": ("logs", "logs/0_Index.npy"),
+    "a later epoch": ("logs", "logs/4_Output.npy"),
+    "datacull": (".", "epoch0.jsonl"),
+    "Dyn-Unc": (".", "prob_0.txt"),
+    "zarr": ("a.zarr::x", "a.zarr/x/zarr.json"),
+    "a shard": ("run", "run/epoch-00003.h5"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_pipe_among_logs_is_named(name, in_bounds):
+    source, place = PLACES[name]
+    checks.write_directory(Path("logs"), np.log(PROBS), "logits")
+    checks.write_zarr("a.zarr", PROBS, attributes={"axes": "NTC"})
+    checks.write_store("run", PROBS.astype("f4"), "probs")
+    Path(place).unlink(missing_ok=True)
+    make_special("pipe", place)
+    with pytest.raises(tdds.TrajectoryError, match=rf"^{place}: is a pipe; expected a file\."):
+        tdds.score_trajectory(source, Y, method=["tdds", "loss"], K=3)
+
+
 # ---------------------------------------------------------------------------------------------- what is written
 
 
@@ -309,6 +404,24 @@ def test_no_link_is_written_through(name, tmp_path):
     assert not Path("nobody").exists()
     assert stat.S_IMODE(Path(out).stat().st_mode) == 0o666 & ~_umask()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.npy", "s.h5", "s2.h5", "victim", out])
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_file_is_not_replaced(kind, in_bounds):
+    np.save("a.npy", PROBS)
+    scores_file("s.h5")
+    for *arguments, out in WRITERS.values():
+        make_special(kind, out)
+        before = os.lstat(out)
+        for act in (
+            lambda arguments=arguments, out=out: run(*arguments, out, "--force"),
+            lambda out=out: tdds.store.pack(tdds.open_trajectory("a.npy"), out, overwrite=True),
+            lambda out=out: replacing(Path(out)).__enter__(),
+        ):
+            with pytest.raises(tdds.TrajectoryError, match=rf"^{out}: is a {kind}; expected a file\.$"):
+                act()
+        assert os.path.samestat(os.lstat(out), before)
+        Path(out).unlink()
 
 
 def test_a_store_is_not_written_through_links(tmp_path):
