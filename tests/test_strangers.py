@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tdds
-from tdds import cli, store
+from tdds import cli, demo, store
 from tdds.cli.commands import app
 from tdds.tables import ScoreTable, read_column, replacing
 
@@ -404,6 +404,25 @@ def test_no_link_is_written_through(name, tmp_path):
     assert not Path("nobody").exists()
     assert stat.S_IMODE(Path(out).stat().st_mode) == 0o666 & ~_umask()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.npy", "s.h5", "s2.h5", "victim", out])
+
+
+def test_the_demo_follows_no_link(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(demo, "SEEDS", range(2))
+    monkeypatch.setattr(demo, "PRUNING_RATES", (0.9,))
+    Path("demo").mkdir()
+    theirs = checks.write_store(Path("theirs"), PROBS, "probs")
+    Path("victim").write_text("mine")
+    before = {path: path.read_bytes() for path in (*theirs.iterdir(), Path("victim"))}
+    made = [Path("demo/run"), Path("demo/digits.png")]
+    made[0].symlink_to("../theirs")
+    made[1].symlink_to("../victim")
+    done = run("demo", "-o", "demo", "--force")
+    assert done.exit_code == 0, done.output
+    assert not any(path.is_symlink() for path in made)
+    assert tdds.open_trajectory(made[0]).n_samples == 1198
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "theirs", "victim"]
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
