@@ -165,6 +165,11 @@ def n_whole(epochs: list[set[int]]) -> int:
     return whole
 
 
+def part_epochs(path: str | os.PathLike[str]) -> list[int]:
+    """How many epochs each part of the store at `path` has come to."""
+    return [1 + max(own, default=-1) for own in scan_shards(read_header(path))[0]]
+
+
 def find_gaps(epochs: list[set[int]]) -> list[tuple[int, int]]:
     """(part, epoch) of every shard that is missing though the same part has a later one."""
     return [(part, e) for part, own in enumerate(epochs) for e in sorted(set(range(max(own, default=0))) - own)]
