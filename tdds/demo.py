@@ -16,6 +16,7 @@ from sklearn.neural_network import MLPClassifier
 
 from tdds.selector import CoresetSelector, TDDSSelector
 from tdds.store import TrajectoryWriter
+from tdds.tables import replacing
 
 N_EPOCHS = 30
 T, K = 30, 10
@@ -31,7 +32,7 @@ def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     Parameters
     ----------
     folder : path
-        Made where it is missing; a trajectory of an earlier run in it is replaced.
+        Made where it is missing; a trajectory of an earlier run in it is replaced, and so is a link in its place.
     console : rich console
 
     Returns
@@ -52,6 +53,8 @@ def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     )
     console.print(f"[bold]1[/] Train on {len(X_train):,} digits for {N_EPOCHS} epochs, recording every prediction")
     run = folder / "run"
+    if run.is_symlink():
+        run.unlink()
     shutil.rmtree(run, ignore_errors=True)
     full = record(run, X_train, y_train)
     full_accuracy = full.score(X_test, y_test)
@@ -153,6 +156,6 @@ def draw(path: Path, selector: TDDSSelector, images: np.ndarray, labels: np.ndar
             cell.set_title(f"{labels[sample]}", fontsize=8, pad=2)
             cell.axis("off")
         cells[0, 0].annotate(title, (0, 1.45), xycoords="axes fraction", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
     return path

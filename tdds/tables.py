@@ -30,6 +30,7 @@ from tdds.validation import (
     check_fits_memory,
     check_ids,
     check_labels,
+    check_no_pipe,
     file_errors,
 )
 
@@ -241,9 +242,9 @@ def is_scores(path: Path) -> bool:
     if path.suffix == ".parquet":
         return path.is_file()  # no trajectory is one: what is wrong with it is for `load` to say
     try:
-        with store.open_file(path) as file:
+        with store.opened(path) as file:
             return file.attrs.get("format") == FORMAT
-    except (OSError, RuntimeError, LookupError, ValueError):
+    except (OSError, ValueError):
         return False
 
 
@@ -405,7 +406,7 @@ def read_column(place: str) -> np.ndarray:
     path = Path(file)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
-    with file_errors(place):
+    with file_errors(path):
         if path.suffix == ".npy":
             return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map is as long as the file
         if path.suffix == ".npz":
@@ -427,6 +428,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Nobody else can look into the folder, or put a link where the file will be; where `path` itself is a link, the file
     takes the link's place, and what the link points to stays as it is.
     """
+    check_no_pipe(path)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as private:
         temporary = Path(private, path.name)
         yield temporary

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import numbers
 import os
+import stat
 import tokenize
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ _DAMAGE += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, z
 
 KINDS = ("probs", "logits", "log_probs", "losses")
 
+_SPECIAL = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 _SUM_TOLERANCE = {"float16": 2e-2, "bfloat16": 2e-2, "float32": 1e-3, "log8": 1e-3}
 
 
@@ -35,9 +37,23 @@ def sum_tolerance(dtype: str) -> float:
     return _SUM_TOLERANCE.get(dtype, 1e-6)
 
 
+def check_no_pipe(path: Any) -> None:
+    """Raise where `path` is a pipe, a socket or a device: one waits for ever, another never ends, none is replaced."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return  # what is wrong is said by who opens it
+    if kind in _SPECIAL:
+        raise TrajectoryError(f"{path}: is a {_SPECIAL[kind]}; expected a file.")
+
+
 @contextmanager
 def file_errors(path: Any, what: str = "a trajectory") -> Iterator[None]:
-    """Raise what goes wrong inside a file as a TrajectoryError with the file's name; a missing file stays one."""
+    """Raise what goes wrong inside a file as a TrajectoryError with the file's name; a missing file stays one.
+
+    What is no file, and might never end, is refused before it is opened.
+    """
+    check_no_pipe(path)
     try:
         yield
     except (FileNotFoundError, TrajectoryError):

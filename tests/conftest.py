@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import hypothesis
@@ -8,7 +9,24 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tdds")
 
+#: What the extras bring.
+PACKAGES = ["torch", "imblearn", "lightning", "transformers", "keras", "matplotlib", "jinja2", "PIL", "zarr", "pyarrow"]
+PACKAGES += ["numcodecs", "pandas", "polars", "dask", "distributed", "accelerate"]
+ABSENT = {name for name in PACKAGES if importlib.util.find_spec(name) is None}
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """A test that comes upon an extra which is not installed is skipped."""
+    try:
+        return (yield)
+    except ImportError as error:
+        missing = error.name or getattr(error.__context__, "name", None) or ""
+        if missing.partition(".")[0] in ABSENT:
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -287,14 +286,14 @@ def test_rows_of_any_kind(container):
     model = CoresetClassifier(MultinomialNB(), method="el2n", n_epochs=4, sampler="class_balanced", random_state=0)
     expected = clone(model).fit(X, y).predict_proba(X)
     names = ["a", "b", "c", "d"]
-    if container == "polars":
-        frame = pytest.importorskip("polars").DataFrame(X, schema=names)
+    if container in ("pandas", "polars"):
+        package = pytest.importorskip(container)
     given = {
         "list": X.tolist,
         "csr": lambda: sp.csr_array(X),
         "coo": lambda: sp.coo_matrix(X),
-        "pandas": lambda: pd.DataFrame(X, columns=names, index=range(50, 200)),
-        "polars": lambda: frame,
+        "pandas": lambda: package.DataFrame(X, columns=names, index=range(50, 200)),
+        "polars": lambda: package.DataFrame(X, schema=names),
     }[container]()
     model.fit(given, y)
     np.testing.assert_allclose(model.predict_proba(given), expected, rtol=1e-6)

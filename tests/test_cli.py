@@ -77,6 +77,8 @@ def test_score_and_select_end_to_end(logs, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".npz", ".txt", ".parquet"])
 def test_select_writes_every_form(logs, tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
     folder, probs, _ = logs
     assert run("score", folder, "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
     status, out, _ = run("select", "s.h5", "--keep", 18, "-o", f"kept{suffix}", "--json", cwd=tmp_path)
@@ -299,6 +301,7 @@ def test_parse_keep_refuses(keep):
 
 
 def test_demo_tells_the_whole_story(tmp_path):
+    pytest.importorskip("matplotlib")
     status, out, err = run("demo", "-o", "demo", "--json", cwd=tmp_path)
     assert (status, err) == (0, "")
     results = json.loads(out)

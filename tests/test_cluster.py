@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 import checks
-import dask.array
 import h5py
 import joblib
 import numpy as np
 import pytest
-from dask.distributed import Client, LocalCluster
 
 import tdds
 from tdds import planning
 from tdds.sources import HDF5Trajectory
+
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("dask.distributed")
 
 SHAPE = (6000, 12, 9)
 
@@ -24,8 +25,8 @@ SHAPE = (6000, 12, 9)
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
     ):
         yield client
 
@@ -128,7 +129,7 @@ class Counted:
 def test_a_dask_array_is_read_once_where_it_is_scored(where, cluster, small_tasks, tmp_path):
     values, _ = checks.logged("logits", SHAPE, dtype=np.float32)
     expected = tdds.score_trajectory(values, K=5, kind="logits")
-    lazy = dask.array.from_array(Counted(values, tmp_path), chunks=(500, 12, 9), name=False, asarray=False)
+    lazy = da.from_array(Counted(values, tmp_path), chunks=(500, 12, 9), name=False, asarray=False)
     with joblib.parallel_config(backend="dask" if where == "cluster" else "threading", n_jobs=2):
         scores = tdds.score_trajectory(lazy, K=5, kind="logits")
     np.testing.assert_array_equal(scores, expected)
@@ -139,7 +140,7 @@ def test_a_dask_array_is_read_once_where_it_is_scored(where, cluster, small_task
 
 def test_a_dask_array_whose_chunks_lie_on_the_workers(cluster, small_tasks):
     values, _ = checks.logged("logits", SHAPE, dtype=np.float32)
-    held = dask.array.from_array(values, chunks=(500, 12, 9)).persist()
+    held = da.from_array(values, chunks=(500, 12, 9)).persist()
     expected = tdds.score_trajectory(values, K=5, kind="logits")
     for backend in ("dask", "threading"):
         with joblib.parallel_config(backend=backend, n_jobs=2):
@@ -165,7 +166,7 @@ def test_a_task_carries_paths_and_its_own_rows(tmp_path):
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_task_carries_its_slice_of_an_array(lazy):
     values, _ = checks.logged("logits", SHAPE, dtype=np.float32)
-    array = dask.array.from_array(values, chunks=(500, 12, 9)) if lazy else values
+    array = da.from_array(values, chunks=(500, 12, 9)) if lazy else values
     trajectory = tdds.open_trajectory(array, kind="logits")
     part = pickle.loads(pickle.dumps(trajectory.part(1000, 1500)))
     assert len(pickle.dumps(trajectory.part(1000, 1500))) < 1.1 * values[1000:1500].nbytes or lazy
@@ -207,7 +208,7 @@ def test_shards_are_scored_one_by_one_or_as_one_array(tmp_path):
     expected = np.concatenate([tdds.score_trajectory(values[i::3], K=4) for i in range(3)])
     np.testing.assert_array_equal(np.concatenate([tdds.score_trajectory(file, K=4) for file in files]), expected)
     opened = [h5py.File(file) for file in files]
-    array = dask.array.concatenate([dask.array.from_array(file["values"], chunks=(20, 9, 5)) for file in opened])
+    array = da.concatenate([da.from_array(file["values"], chunks=(20, 9, 5)) for file in opened])
     np.testing.assert_array_equal(tdds.score_trajectory(array, K=4), expected)
 
 

@@ -5,7 +5,6 @@ import json
 
 import equations
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -138,6 +137,7 @@ def test_what_it_prints(probs, y):
 
 
 def test_tables(probs, y):
+    pd = pytest.importorskip("pandas")
     comparison = compare_scores(probs, y, method=["tdds", "aum", "el2n"], K=5)
     table = comparison.to_pandas()
     assert isinstance(table, pd.DataFrame)

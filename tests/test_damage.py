@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import checks
+import equations
 import numpy as np
 import pytest
 from test_stopping import command
@@ -144,6 +145,23 @@ def test_attack(name, run):
     repeated = VALUES.copy()
     repeated[:, damaged] = VALUES[:, [epoch - 1 for epoch in damaged]]
     np.testing.assert_array_equal(carried, score(repeated))
+
+
+@pytest.mark.parametrize(
+    ("new", "equation"),
+    [
+        (tdds.TDDSSelector(K=3), lambda values: equations.tdds(values, K=3)),
+        (tdds.CoresetSelector("el2n"), lambda values: equations.el2n(values, LABELS)),
+    ],
+    ids=["tdds", "el2n"],
+)
+def test_a_selector_fits_what_is_whole(new, equation, run):
+    truncate(run / f"epoch-{HURT:05d}.h5", 0.5)
+    with pytest.raises(TrajectoryError, match=r"pass damaged='skip' \(--skip-damaged\)"):
+        new.fit(run)
+    with pytest.warns(RuntimeWarning, match="epoch 3 is damaged"):
+        new.fit(tdds.open_trajectory(run, damaged="skip"))
+    np.testing.assert_allclose(new.scores_, equation(np.delete(VALUES, HURT, axis=1).astype(float)), rtol=1e-5)
 
 
 def test_low_bits_are_seen_by_checksums_alone(run):

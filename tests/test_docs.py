@@ -46,6 +46,8 @@ def test_links(page):
 
 @pytest.mark.parametrize("name", ["quickstart", "equations", "extending", "scikit-learn"])
 def test_examples(name, tmp_path, monkeypatch):
+    if name == "scikit-learn":
+        pytest.importorskip("imblearn")
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(ROOT / "docs" / f"{name}.md"), module_relative=False)
     assert result.attempted > 5

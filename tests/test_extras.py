@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import PACKAGES
+
 import tdds
 
 #: What a user does, by the extra that it needs; `probs` and `folder` are there.
@@ -34,9 +36,6 @@ NEEDS = {
 BROUGHT = {"dask"}
 #: Extras that are lists of others, or tools for working on the library itself.
 TOOLS = {"test", "browser", "frameworks", "docs", "all"}
-
-PACKAGES = ["torch", "imblearn", "lightning", "transformers", "keras", "matplotlib", "jinja2", "PIL", "zarr", "pyarrow"]
-PACKAGES += ["numcodecs", "pandas", "polars", "dask", "distributed", "accelerate"]
 
 ABSENT = f"""
 import sys

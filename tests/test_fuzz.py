@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 
 import checks
-import dask.array
 import equations
 import fuzzing
 import numpy as np
@@ -23,6 +22,7 @@ import tdds
 pytest.importorskip("zarr", reason="zarr, of the extra tdds[zarr], is not installed")
 pytest.importorskip("pyarrow")
 pytest.importorskip("PIL")
+pytest.importorskip("dask")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ LAYOUTS = {
     "duck": lambda values: (checks.Duck(values), {}),
     "lists": lambda values: (values.tolist(), {}),
     "epochs": lambda values: (iter(list(values.swapaxes(0, 1))), {}),
-    "dask": lambda values: (dask.array.from_array(values, chunks=2), {}),
+    "dask": lambda values: (checks.make_dask(values, chunks=2), {}),
 }
 LABELS = {
     "none": lambda y, n: None,

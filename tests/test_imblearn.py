@@ -5,7 +5,6 @@ import pickle
 import checks
 import equations
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn import config_context
@@ -66,6 +65,7 @@ def test_any_source(source, tmp_path):
 
 
 def test_frames_keep_their_index_and_arrays_their_axes():
+    pd = pytest.importorskip("pandas")
     sampler = TDDSSampler(K=4, pruning_rate=0.7)
     index = pd.Index([f"sample {i}" for i in range(N)])
     frame = pd.DataFrame({"a": X[:, 0], "b": [str(i) for i in range(N)]}, index=index)

@@ -593,6 +593,24 @@ def test_a_damaged_shard_is_found_and_named(name, tmp_path):
                 read_all(path)
 
 
+@pytest.mark.parametrize(("n_epochs", "apart"), [((9, 3), True), ((0, 2), True), ((5, 5, 2), True), ((4, 3), False)])
+def test_parts_that_are_apart_are_shown_and_no_damage(n_epochs, apart, tmp_path):
+    values, _ = checks.logged("probs", (30, 9, 5))
+    for part, n in enumerate(n_epochs):
+        own = np.arange(part, 30, len(n_epochs))
+        with TrajectoryWriter(tmp_path, 30, 5, part=part, n_parts=len(n_epochs)) as writer:
+            for t in range(n):
+                writer.write(own, values[own, t])
+                writer.end_epoch()
+    shown = CliRunner().invoke(app, ["verify", str(tmp_path)])
+    said = f"Its parts came to {str(n_epochs)[1:-1]} epochs; one counts when every part has it."
+    assert shown.exit_code == 0
+    assert shown.output.splitlines() == [f"{tmp_path}: {min(n_epochs)} epochs, all whole.", said][: 1 + apart]
+    for command in ("info", "verify") if min(n_epochs) else ("verify",):  # a trajectory of no epochs is none
+        found = json.loads(CliRunner().invoke(app, [command, str(tmp_path), "--json"]).output)
+        assert (found["n_epochs"], found.get("part_epochs")) == (min(n_epochs), list(n_epochs) if apart else None)
+
+
 def test_a_missing_epoch_in_the_middle_and_strangers_are_named(tmp_path):
     values, _ = checks.logged("probs", SHAPE)
     path = checks.write_store(tmp_path / "run", values, "probs", dtype="float16")

@@ -5,6 +5,9 @@ import io
 import json
 import os
 import pickle
+import resource
+import signal
+import socket
 import stat
 import tracemalloc
 import zipfile
@@ -13,11 +16,12 @@ from pathlib import Path
 import checks
 import h5py
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 import tdds
-from tdds import cli, store
+from tdds import cli, demo, store
 from tdds.cli.commands import app
 from tdds.tables import ScoreTable, read_column, replacing
 
@@ -274,6 +278,98 @@ def test_a_jpeg_that_is_huge(tmp_path, flat_memory):
         Images(Path("pack.npz")).show(0)  # pillow would start Ghostscript for it
 
 
+# ------------------------------------------------------------------------------------------- pipes and devices
+
+
+@pytest.fixture
+def in_bounds():
+    """Half a minute and a GiB, then what waits or reads without end is stopped."""
+
+    def stop(*_):
+        raise AssertionError("it waits")
+
+    before, limits = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (1 << 30), limits[1]))
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+    signal.signal(signal.SIGALRM, before)
+
+
+def make_special(kind, path):
+    """Put something that is no file there; a device is linked, lest it be harmed."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        Path(path).symlink_to("/dev/zero")
+
+
+SPECIAL = ("pipe", "socket", "device")
+#: What is typed, `{}` for what is no file.
+READERS = {
+    "score": "score {} --K 3 -o out.h5",
+    "info": "info {}",
+    "verify": "verify {}",
+    "convert": "convert {} -o out.h5",
+    "compare": "compare {}",
+    "select": "select {} --keep 3 -o out.csv",
+    "report": "report {} -o out.html",
+    "combine": "combine {} s.h5 -o out.h5",
+    "a dataset": "info {}::x",
+    "labels": "score probs.npy --K 3 --labels {} -o out.h5",
+    "ids": "score probs.npy --K 3 --ids {} -o out.h5",
+    "features": "score probs.npy --method moderate --labels y.npy --features {} -o out.h5",
+    "images": "report s.h5 --images {} -o out.html",
+    "rows": "report s.h5 --data {} -o out.html",
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_is_not_read(name, kind, tmp_path, in_bounds):
+    np.save("probs.npy", PROBS)
+    np.save("y.npy", Y)
+    scores_file("s.h5")
+    make_special(kind, "odd")
+    with pytest.raises(tdds.TrajectoryError, match=rf"^odd: is a {kind}; expected a file\.$"):
+        run(*READERS[name].format("odd").split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "probs.npy", "s.h5", "y.npy"]
+
+
+#: Where a pipe is come upon: the source that is opened, the place of the pipe.
+PLACES = {
+    ".npy": ("odd.npy", "odd.npy"),
+    ".npz": ("odd.npz", "odd.npz"),
+    ".parquet": ("odd.parquet", "odd.parquet"),
+    "CCS": ("td-x.pickle", "td-x.pickle"),
+    "CCS, a folder": (".", "td-x.pickle"),
+    "outputs": ("logs", "logs/0_Output.npy"),
+    "index": ("logs", "logs/0_Index.npy"),
+    "a later epoch": ("logs", "logs/4_Output.npy"),
+    "datacull": (".", "epoch0.jsonl"),
+    "Dyn-Unc": (".", "prob_0.txt"),
+    "zarr": ("a.zarr::x", "a.zarr/x/zarr.json"),
+    "a shard": ("run", "run/epoch-00003.h5"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_pipe_among_logs_is_named(name, in_bounds):
+    source, place = PLACES[name]
+    checks.write_directory(Path("logs"), np.log(PROBS), "logits")
+    checks.write_store("run", PROBS.astype("f4"), "probs")
+    if name == "zarr":
+        checks.write_zarr("a.zarr", PROBS, attributes={"axes": "NTC"})
+    Path(place).unlink(missing_ok=True)
+    make_special("pipe", place)
+    with pytest.raises(tdds.TrajectoryError, match=rf"^{place}: is a pipe; expected a file\."):
+        tdds.score_trajectory(source, Y, method=["tdds", "loss"], K=3)
+
+
 # ---------------------------------------------------------------------------------------------- what is written
 
 
@@ -309,6 +405,40 @@ def test_no_link_is_written_through(name, tmp_path):
     assert not Path("nobody").exists()
     assert stat.S_IMODE(Path(out).stat().st_mode) == 0o666 & ~_umask()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.npy", "s.h5", "s2.h5", "victim", out])
+
+
+def test_the_demo_follows_no_link(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(demo, "SEEDS", range(2))
+    monkeypatch.setattr(demo, "PRUNING_RATES", (0.9,))
+    Path("demo").mkdir()
+    theirs = checks.write_store(Path("theirs"), PROBS, "probs")
+    Path("victim").write_text("mine")
+    before = {path: path.read_bytes() for path in (*theirs.iterdir(), Path("victim"))}
+    made = [Path("demo/run"), Path("demo/digits.png")]
+    made[0].symlink_to("../theirs")
+    made[1].symlink_to("../victim")
+    done = run("demo", "-o", "demo", "--force")
+    assert done.exit_code == 0, done.output
+    assert not any(path.is_symlink() for path in made)
+    assert tdds.open_trajectory(made[0]).n_samples == 1198
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "theirs", "victim"]
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", [*WRITERS, "pack", "replacing"])
+def test_what_is_no_file_is_not_replaced(name, kind, in_bounds):
+    *arguments, out = WRITERS.get(name, ["out"])
+    write = {
+        "pack": lambda: store.pack(tdds.open_trajectory(PROBS), out, overwrite=True),
+        "replacing": lambda: replacing(Path(out)).__enter__(),
+    }.get(name, lambda: run(*arguments, out, "--force"))
+    make_special(kind, out)
+    before = os.lstat(out)
+    with pytest.raises(tdds.TrajectoryError, match=rf"^{out}: is a {kind}; expected a file\.$"):
+        write()
+    assert os.path.samestat(os.lstat(out), before)
 
 
 def test_a_store_is_not_written_through_links(tmp_path):
@@ -423,26 +553,109 @@ def test_log_probs_that_overflow_are_named():
         tdds.score_trajectory(log_probs, kind="log_probs", K=3)
 
 
-def test_damage_that_other_packages_say_in_their_own_way(tmp_path):
-    logits, _ = checks.logged("logits", (N, T, C))
-    checks.write_directory(tmp_path / "losses", logits[..., 0], "losses")
-    with pytest.raises(tdds.TrajectoryError, match=r"losses: holds no \{t\}_Output\.npy; pass kind='losses'"):
-        tdds.open_trajectory(tmp_path / "losses")
+def losses_for_logits():
+    return checks.write_directory(Path("losses"), PROBS[..., 0], "losses")
+
+
+def empty_lines():
     Path("dynamics_epoch_0.jsonl").touch()
-    with pytest.raises(tdds.TrajectoryError, match=r"dynamics_epoch_0\.jsonl: is empty"):
-        tdds.open_trajectory(tmp_path)
+    return "."
+
+
+def empty_text():
+    Path("prob_0.txt").touch()
+    return "."
+
+
+def hdf5(**datasets):
+    """`x` and other datasets of a file; a type of HDF5's is one of that and of N values, which NumPy has not."""
     with h5py.File("a.h5", "w") as file:
-        file["x"] = PROBS
-        file["labels"] = h5py.SoftLink("/nowhere")
-    with pytest.raises(tdds.TrajectoryError, match=r"a\.h5: expected a dataset '/labels' inside the file"):
-        tdds.open_trajectory("a.h5::x", axes="NTC")
-    checks.write_zarr(tmp_path / "a.zarr", PROBS, attributes={"axes": "NTC"}, zarr_format=2)
-    said = json.loads((tmp_path / "a.zarr/x/.zarray").read_text())
-    (tmp_path / "a.zarr/x/.zarray").write_text(json.dumps({key: said[key] for key in said if key != "order"}))
-    with pytest.raises(tdds.TrajectoryError, match=r"a\.zarr: "):
-        tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")
-    Path("rows.csv").write_text('a\n"' + "x" * 200_000 + '"\n')
+        for name, held in ({"x": PROBS} | datasets).items():
+            if isinstance(held, h5py.h5t.TypeID):
+                h5py.h5d.create(file.id, name.encode(), held, h5py.h5s.create_simple((N,)))
+            else:
+                file[name] = held
+        file["x"].attrs["axes"] = "NTC"
+    return "a.h5::x"
+
+
+def integer_of(n_bytes):
+    kind = h5py.h5t.STD_I32LE.copy()
+    kind.set_size(n_bytes)
+    kind.set_precision(8 * n_bytes)
+    return kind
+
+
+def zarr_of(spoil, **beside):
+    """An array of zarr format 2, spoiled by a function of its folder."""
+    where = checks.write_zarr("a.zarr", PROBS, attributes={"axes": "NTC"}, zarr_format=2, beside=beside)
+    spoil(Path("a.zarr"))
+    return where
+
+
+def without_order(folder):
+    said = json.loads((folder / "x/.zarray").read_text())
+    (folder / "x/.zarray").write_text(json.dumps({key: said[key] for key in said if key != "order"}))
+
+
+def negative_size(folder):
+    """Blosc's header says that so many bytes come out; numcodecs asks Python for them."""
+    with open(folder / "x/0.0.0", "r+b") as chunk:
+        chunk.seek(7)
+        chunk.write(b"\xff")
+
+
+def group_for_labels(folder):
+    (folder / "labels").mkdir()
+    (folder / "labels/.zgroup").write_text('{"zarr_format": 2}')
+
+
+#: By name: a function that writes a damaged source and returns it, and what is said of it.
+TRAJECTORIES = {
+    "a directory of losses": (losses_for_logits, r"^losses: holds no \{t\}_Output\.npy; pass kind='losses'"),
+    "empty JSON lines": (empty_lines, r"^dynamics_epoch_0\.jsonl: is empty\."),
+    "empty text of Dyn-Unc": (empty_text, r"^\., epoch 0: is empty\."),
+    "an HDF5 link to nowhere": (
+        lambda: hdf5(labels=h5py.SoftLink("/nowhere")),
+        r"^a\.h5: expected a dataset '/labels' inside the file",
+    ),
+    "HDF5 integers of 3 bytes": (lambda: hdf5(x=integer_of(3)), r"^a\.h5: '/x' holds a type that NumPy has not: .*i3"),
+    "HDF5 labels of 12 bytes": (
+        lambda: hdf5(labels=integer_of(12)),
+        r"^a\.h5: '/labels' holds a type that NumPy has not: .*i12",
+    ),
+    "zarr metadata that lack a field": (lambda: zarr_of(without_order), r"^a\.zarr: "),
+    "a zarr chunk of a negative size": (lambda: zarr_of(negative_size), r"^a\.zarr: .* Negative size passed"),
+    "zarr labels of another length": (
+        lambda: zarr_of(lambda folder: None, labels=Y[1:]),
+        r"^a\.zarr: 'labels' has shape \(11,\); expected one a sample, \(12,\)\.",
+    ),
+    "a zarr group for labels": (lambda: zarr_of(group_for_labels), r"^a\.zarr::labels: is no array\."),
+}
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_damage_that_other_packages_say_in_their_own_way(name):
+    write, message = TRAJECTORIES[name]
+    source = write()
+    with pytest.raises(tdds.TrajectoryError, match=message) as caught:
+        tdds.score_trajectory(source, K=3)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_of_parquet_that_is_no_text():
+    """What pyarrow raises of it is no error of Python's own kinds."""
+    scores_file("s.parquet", ids=np.array([f"img-{i}" for i in range(N)], dtype=object))
+    whole = Path("s.parquet").read_bytes()
+    Path("s.parquet").write_bytes(whole.replace(b"img-0", b"img\xff0"))
+    with pytest.raises(tdds.TrajectoryError, match=r"^s\.parquet: cannot be read as scores: .*img") as caught:
+        ScoreTable.load("s.parquet")
+    assert type(caught.value.__cause__).__name__ == "ArrowException"
+
+
+def test_a_field_of_a_table_that_is_too_large():
     from tdds.report import Rows
 
+    Path("rows.csv").write_text('a\n"' + "x" * 200_000 + '"\n')
     with pytest.raises(tdds.TrajectoryError, match=r"rows\.csv: cannot be read as rows: field larger"):
         Rows(Path("rows.csv"))

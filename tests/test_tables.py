@@ -6,8 +6,6 @@ import json
 import sys
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from test_cli import run
 
@@ -17,6 +15,16 @@ from tdds.tables import ScoreTable, check_scores_output, combine_tables, write_a
 
 RNG = np.random.default_rng(0)
 N = 40
+
+
+@pytest.fixture
+def pd():
+    return pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def pq():
+    return pytest.importorskip("pyarrow.parquet")
 
 
 def make_table(seed=0, **changes):
@@ -47,6 +55,8 @@ def assert_equal(left, right):
     "changes", [{}, {"labels": None, "ids": None}, {"ids": np.arange(N) + 7}], ids=["named", "bare", "integer ids"]
 )
 def test_what_is_saved_is_loaded(tmp_path, suffix, changes):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
     table = make_table(**changes)
     table.scores = dict(sorted(table.scores.items()))  # HDF5 lists by name
     table.save(tmp_path / f"scores{suffix}")
@@ -54,7 +64,7 @@ def test_what_is_saved_is_loaded(tmp_path, suffix, changes):
     assert [path.name for path in tmp_path.iterdir()] == [f"scores{suffix}"]
 
 
-def test_parquet_is_a_table_for_others_and_says_where_it_comes_from(tmp_path):
+def test_parquet_is_a_table_for_others_and_says_where_it_comes_from(tmp_path, pd, pq):
     table = make_table()
     table.save(tmp_path / "scores.parquet")
     frame = pd.read_parquet(tmp_path / "scores.parquet")
@@ -78,7 +88,7 @@ def test_csv_holds_the_columns_exactly(tmp_path):
         ScoreTable.load(tmp_path / "scores.csv")
 
 
-def test_pandas():
+def test_pandas(pd):
     table = make_table(ids=None)
     frame = table.to_pandas()
     assert frame.index.tolist() == list(range(N))
@@ -87,7 +97,7 @@ def test_pandas():
     assert frame.attrs["tdds"]["source"] == table.source
 
 
-def test_parquet_that_is_none_of_ours(tmp_path):
+def test_parquet_that_is_none_of_ours(tmp_path, pd, pq):
     path = tmp_path / "scores.parquet"
     pd.DataFrame({"index": [0], "tdds": [1.0]}).to_parquet(path)
     with pytest.raises(TrajectoryError, match="is no scores file"):
@@ -126,7 +136,7 @@ def test_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, module, 
         use(tmp_path)
 
 
-def test_all_rows_say_what_is_kept(tmp_path):
+def test_all_rows_say_what_is_kept(tmp_path, pd, pq):
     table, indices, weights = make_table(), np.array([3, 17]), np.array([0.5, 1.5])
     write_all_rows(tmp_path / "rows.parquet", table, indices, weights, {"method": "tdds", "sampler": "top"})
     frame = pd.read_parquet(tmp_path / "rows.parquet")
@@ -182,7 +192,7 @@ def test_one_run_is_nothing_to_combine():
         combine_tables([make_table()])
 
 
-def test_command_line(tmp_path):
+def test_command_line(tmp_path, pq):
     for seed in range(2):
         np.save(tmp_path / f"{seed}.npy", np.random.default_rng(seed).dirichlet(np.ones(4), size=(N, 6)))
         arguments = ("score", f"{seed}.npy", "-o", f"{seed}.parquet", "--K", 3)

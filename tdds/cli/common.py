@@ -111,6 +111,9 @@ def parse_list(option: str, text: str | None, parse: type) -> Any:
 
 def check_output(path: Path, force: bool) -> None:
     """Raise before any work is done where the output could not be written."""
+    from tdds.validation import check_no_pipe
+
+    check_no_pipe(path)
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; pass --force to overwrite it.")
     if not path.absolute().parent.is_dir():

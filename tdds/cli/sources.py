@@ -48,7 +48,7 @@ def info(
         what |= {f"source {key}": value for key, value in table.source.items()}
     else:
         trajectory = open_source(source, axes, kind, missing)
-        what = describe(trajectory) | {"scoring": _cost_of_scoring(trajectory)}
+        what = describe(trajectory) | _parts_apart(source) | {"scoring": _cost_of_scoring(trajectory)}
     if as_json:
         return print_json(what)
     grid = Table(show_header=False, box=None, pad_edge=False)
@@ -57,6 +57,14 @@ def info(
         grid.add_row(f"[dim]{escape(plain(key))}[/dim]", escape(plain(shown)))
     out.print(grid)
     return None
+
+
+def _parts_apart(source: str | Path) -> dict[str, list[int]]:
+    """How far each part of a store came, where they are more than an epoch apart: a process may have died for good."""
+    from tdds.store import is_store, part_epochs
+
+    n_epochs = part_epochs(source) if is_store(source) else [0]
+    return {"part_epochs": n_epochs} if max(n_epochs) - min(n_epochs) > 1 else {}
 
 
 def _cost_of_scoring(trajectory: Any) -> str:
@@ -80,9 +88,9 @@ def verify(
     """
     from tdds import store
 
-    report = store.verify(path)
+    report, apart = store.verify(path), _parts_apart(path)
     if as_json:
-        print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems})
+        print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems} | apart)
     else:
         for problem in report.problems:
             say(problem)
@@ -92,6 +100,8 @@ def verify(
         n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
         state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
         say(f"{path}: {len(report.epochs)} epochs, {state}.")
+        for n_epochs in apart.values():
+            say(f"Its parts came to {', '.join(map(str, n_epochs))} epochs; one counts when every part has it.")
     if report.problems:
         raise typer.Exit(1)
 

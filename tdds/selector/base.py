@@ -47,7 +47,8 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         ----------
         prob_trajectory : array, path, iterable of epochs or Trajectory
             Anything that `open_trajectory` opens; arrays are (n_samples, n_epochs, n_classes), or
-            (n_samples, n_epochs) of losses.
+            (n_samples, n_epochs) of losses. Where a store is damaged, what ``open_trajectory(path, damaged="skip")``
+            opens.
         y : (n_samples,) integers, optional
             Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own.
         trajectory : anything that `open_trajectory` opens, optional

@@ -11,7 +11,7 @@ import numpy as np
 
 from tdds import store
 from tdds.sources.base import Read, Trajectory, check_not_empty, decode, float_name, resolve_axes, resolve_kind
-from tdds.validation import TrajectoryError, file_errors
+from tdds.validation import TrajectoryError, check_no_pipe, file_errors
 
 
 class ArrayTrajectory(Trajectory):
@@ -235,6 +235,8 @@ def _open_zarr(path: Path, name: str = "") -> Any:
         import zarr
     except ImportError:
         raise ImportError(f"{path} is a zarr directory; pip install 'tdds-coreset[zarr]' to read it.") from None
+    for said in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
+        check_no_pipe(path / name / said)
     with file_errors(path):
         try:
             node: Any = zarr.open(str(path), mode="r")

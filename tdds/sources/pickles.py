@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tdds.sources.spooled import NumberedFiles, Rows, SpooledTrajectory
-from tdds.validation import KINDS, TrajectoryError, check_choice
+from tdds.validation import KINDS, TrajectoryError, check_choice, check_no_pipe
 
 _STORAGES = {
     "HalfStorage": np.float16,
@@ -92,6 +92,7 @@ def read_pickle(path: Path) -> Any:
     TrajectoryError
         It is damaged, or names anything but tensors and arrays; nothing that it names is run.
     """
+    check_no_pipe(path)
     try:
         with open(path, "rb") as file:
             return TensorUnpickler(file).load()

@@ -24,6 +24,7 @@ from tdds.store.reader import (
     list_shards,
     list_splits,
     open_shard,
+    part_epochs,
     read_header,
 )
 from tdds.store.values import LOG8_RANGE, STORED, float32_to_bfloat16, probs_to_log8, widen
@@ -39,6 +40,7 @@ __all__ = [
     "list_splits",
     "list_shards",
     "open_shard",
+    "part_epochs",
     "Shard",
     "open_file",
     "opened",

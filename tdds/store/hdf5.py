@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from tdds.validation import TrajectoryError, file_errors
+from tdds.validation import TrajectoryError, check_no_pipe, file_errors
 
 FORMAT, PACKED_FORMAT, FORMAT_VERSION = "tdds-trajectory", "tdds-trajectory-packed", 1
 _CHUNK_BYTES = 1 << 19
@@ -43,6 +43,7 @@ class NewFile:
     """
 
     def __init__(self, path: Path, temporary_stem: str):
+        check_no_pipe(path)
         self.path = path
         self.error: OSError | None = None
         self._pid = os.getpid()

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tdds.store.hdf5 import FORMAT, PACKED_FORMAT, attribute, check_format, open_file, opened, own_dataset, read_names
+from tdds.store.hdf5 import FORMAT, PACKED_FORMAT, attribute, check_format, opened, own_dataset, read_names
 from tdds.store.values import RANGES, STORED
 from tdds.validation import TrajectoryError, damaged_store
 
@@ -76,9 +76,9 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 def is_packed(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a file that `pack` has written."""
     try:
-        with open_file(path) as file:
+        with opened(path) as file:
             return attribute(file, "format", str) == PACKED_FORMAT
-    except (OSError, RuntimeError, ValueError, KeyError):
+    except (OSError, ValueError):
         return False
 
 
@@ -106,7 +106,7 @@ def read_header(path: str | os.PathLike[str]) -> StoreHeader:
         When the header is damaged, or of another or a newer format.
     """
     path = Path(path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         with opened(path) as file:
             version, values = check_format(file, PACKED_FORMAT), own_dataset(file, "values")
             fields = {name: attribute(values, name, str) for name in ("kind", "dtype")}
@@ -163,6 +163,11 @@ def n_whole(epochs: list[set[int]]) -> int:
     while all(whole in own for own in epochs):
         whole += 1
     return whole
+
+
+def part_epochs(path: str | os.PathLike[str]) -> list[int]:
+    """How many epochs each part of the store at `path` has come to."""
+    return [1 + max(own, default=-1) for own in scan_shards(read_header(path))[0]]
 
 
 def find_gaps(epochs: list[set[int]]) -> list[tuple[int, int]]:
