@@ -767,6 +767,32 @@ def test_pack_refuses_and_leaves_nothing_behind(tmp_path):
     np.testing.assert_array_equal(read_all(target), values)
 
 
+@pytest.mark.parametrize("chunks", [None, (10, 3, 4), (7, 3, 4), (40, 3, 4)])
+def test_rows_are_read_where_they_lie(tmp_path, chunks):
+    values = np.random.default_rng(0).random((40, 3, 4), dtype=np.float32)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("values", data=values, chunks=chunks)
+    with h5py.File(path) as file, path.open("rb") as raw:
+        rows = store.DirectRows(file["values"])
+        for start, stop in [(0, 40), (9, 11), (10, 20), (39, 40), (3, 33)]:
+            for direct in (rows, rows.part(start, stop), rows.part(2, 40).part(start, stop) if start > 2 else rows):
+                out = np.empty((stop - start, 3, 4), np.float32)
+                direct.read(raw, start, out)
+                np.testing.assert_array_equal(out, values[start:stop])
+    os.truncate(path, path.stat().st_size - 1200)  # the last 25 rows and what padding there is
+    with path.open("rb") as cut, pytest.raises(TrajectoryError, match=r"a\.h5: ends before row \d"):
+        rows.read(cut, 0, np.empty((40, 3, 4), np.float32))
+
+
+def test_a_chunk_that_is_not_there_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("values", (40, 3), "f4", chunks=(10, 3))
+        dataset[:10] = dataset[20:] = 0.5
+        with pytest.raises(TrajectoryError, match=r"a\.h5: row 10 of '/values' is not there"):
+            store.DirectRows(dataset)
+
+
 def test_a_packed_file_without_chunks_is_judged_all_the_same(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file.attrs.update(format="tdds-trajectory-packed", format_version=1, run_id="x", created_by="me")

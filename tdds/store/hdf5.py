@@ -259,6 +259,11 @@ class DirectRows:
     """Where the rows of a dataset that `holds_whole_rows` lie, to be read past HDF5's lock, and its copy.
 
     All chunks are looked up at once: for a single one HDF5 goes through all of them.
+
+    Raises
+    ------
+    TrajectoryError
+        A chunk is not in the file.
     """
 
     def __init__(self, dataset: h5py.Dataset):
@@ -268,7 +273,10 @@ class DirectRows:
         if dataset.chunks:
             dataset.id.chunk_iter(self._note)
         else:
-            self._offsets[0] = dataset.id.get_offset()
+            self._offsets[:] = dataset.id.get_offset()
+        if len(absent := np.flatnonzero(self._offsets < 0)):
+            where = f"{dataset.file.filename}: row {absent[0] * self._chunk_rows} of {dataset.name!r}"
+            raise TrajectoryError(f"{where} is not there; the file is damaged.")
 
     def _note(self, chunk: Any) -> None:
         self._offsets[chunk.chunk_offset[0] // self._chunk_rows] = chunk.byte_offset
