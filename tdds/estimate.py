@@ -20,10 +20,11 @@ _TRIED_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes to read, peak resident memory of the process in bytes, and seconds."""
+    """Bytes to read, peak resident memory of the process and bytes of temporary files, and seconds."""
 
     bytes_to_read: int
     peak_memory: int
+    temporary_files: int
     seconds: float
 
 
@@ -61,6 +62,7 @@ def estimate_cost(
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
     plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
     n_epochs = plan.n_epochs or 0
+    n_bytes = trajectory.n_samples * n_epochs * row_bytes(trajectory) // 2
     with in_runs(trajectory, plan) as source:
         sorting, block = _try_run(source, plan) if isinstance(source, SortedRuns) else (0.0, trajectory)
     score_part(block.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
@@ -73,10 +75,11 @@ def estimate_cost(
     per_sample = 8 * len(scores) + 4 * n_epochs * isinstance(trajectory, ArrivalTrajectory)
     untried = plan.n_workers - (not sorting)
     return Cost(
-        bytes_to_read=trajectory.n_samples * n_epochs * row_bytes(trajectory) // 2,
+        bytes_to_read=n_bytes,
         peak_memory=_peak_so_far()
         + untried * plan.block[0] * plan.block[1] * row_bytes(trajectory)
         + trajectory.n_samples * per_sample,
+        temporary_files=n_bytes if sorting else 0,
         seconds=trajectory.n_samples * (sorting + seconds / n_tried / plan.n_workers),
     )
 

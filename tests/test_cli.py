@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checks
 import equations
 import h5py
 import numpy as np
@@ -398,7 +399,17 @@ def test_what_scoring_takes_is_said_before(logs, tmp_path):
     assert cost["bytes_to_read"] == N * 8 * C * 4
     assert 2**25 < cost["peak_memory"] < 2**30
     assert 0 < cost["seconds"] < 10
+    assert cost["temporary_files"] == 0
     assert not (tmp_path / "s.h5").exists()
     status, out, _ = run("info", folder, cwd=tmp_path)
     assert status == 0
     assert re.search(r"scoring +Reads \S+ GB, peak memory about \d+ MiB, about \S+ s\.", out)
+
+
+def test_the_disk_that_sorting_takes_is_said_before(tmp_path):
+    values, _ = checks.logged("probs", (3000, 8, 100), dtype=np.float32)
+    folder = checks.write_directory(tmp_path / "logs", values, "probs")
+    asked = ["score", folder, "--kind", "probs", "-o", "s.h5", "--K", 4, "--memory-limit", 1, "--dry-run"]
+    status, out, err = run(*asked, cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "temporary files of 0.0096 GB" in out

@@ -162,8 +162,9 @@ def open_source(
 
 def say_cost(cost: Any) -> str:
     """A `tdds.estimate.Cost` in words."""
+    files = f"temporary files of {cost.temporary_files / 1e9:,.3g} GB, " if cost.temporary_files else ""
     return (
-        f"Reads {cost.bytes_to_read / 1e9:,.3g} GB, peak memory about {cost.peak_memory / 2**20:,.0f} MiB, "
+        f"Reads {cost.bytes_to_read / 1e9:,.3g} GB, peak memory about {cost.peak_memory / 2**20:,.0f} MiB, {files}"
         f"about {cost.seconds:,.2g} s."
     )
 
