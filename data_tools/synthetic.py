@@ -67,7 +67,8 @@ def write_hdf5(
         )
         for samples in blocks(n_distinct, rows * 32):
             epochs = [softmax(logits_of(samples, epoch, n_epochs, n_classes)) for epoch in range(n_epochs)]
-            real[samples[0] : samples[-1] + 1] = np.stack(epochs, axis=1)
+            # cast here: HDF5 1.12 makes 0.5 of a float32 that float16 rounds up to 1
+            real[samples[0] : samples[-1] + 1] = np.stack(epochs, axis=1).astype(dtype)
         if virtual:
             layout = h5py.VirtualLayout(shape, dtype)
             for samples in blocks(n_samples, n_distinct):

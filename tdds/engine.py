@@ -445,15 +445,15 @@ def progress_bar(what: str, total: int, verbose: int, unit: str = "samples") -> 
 
     None where `verbose` is 0, nor where there is no terminal or notebook to draw it on.
     """
-    if not verbose:
-        yield lambda n: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    if verbose:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    console = Console(stderr=True)
-    nowhere = not (console.is_interactive or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=nowhere) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda n: progress.advance(task, n)
+        console = Console(stderr=True)
+        if console.is_interactive or console.is_jupyter:
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+            with Progress(*columns, console=console, transient=True) as progress:
+                task = progress.add_task("", total=total)
+                yield lambda n: progress.advance(task, n)
+            return
+    yield lambda n: None

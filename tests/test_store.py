@@ -526,8 +526,8 @@ def tamper(path, change):
 
 SHARD = "epoch-00001.part-1-of-2.h5"
 DAMAGE = {
-    "truncated": (lambda p: truncate(p, 0.7), "cannot be read as a trajectory: Unable to synchronously open file"),
-    "empty": (lambda p: truncate(p, 0), "cannot be read as a trajectory: Unable to synchronously open file"),
+    "truncated": (lambda p: truncate(p, 0.7), "cannot be read as a trajectory: Unable to "),
+    "empty": (lambda p: truncate(p, 0), "cannot be read as a trajectory: Unable to "),
     "bit of values": (
         lambda p: flip(p, chunk_offset(p, "values") + 33),
         "the checksum of the rows from 0 on does not hold: it is damaged",
@@ -767,6 +767,10 @@ def test_pack_refuses_and_leaves_nothing_behind(tmp_path):
     np.testing.assert_array_equal(read_all(target), values)
 
 
+lists_chunks = pytest.mark.skipif(not hasattr(h5py.h5d.DatasetID, "chunk_iter"), reason="HDF5 older than 1.12.3")
+
+
+@lists_chunks
 @pytest.mark.parametrize("chunks", [None, (10, 3, 4), (7, 3, 4), (40, 3, 4)])
 def test_rows_are_read_where_they_lie(tmp_path, chunks):
     values = np.random.default_rng(0).random((40, 3, 4), dtype=np.float32)
@@ -785,6 +789,7 @@ def test_rows_are_read_where_they_lie(tmp_path, chunks):
         rows.read(cut, 0, np.empty((40, 3, 4), np.float32))
 
 
+@lists_chunks
 def test_a_chunk_that_is_not_there_is_not_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         dataset = file.create_dataset("values", (40, 3), "f4", chunks=(10, 3))

@@ -249,10 +249,14 @@ def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Da
 
 
 def holds_whole_rows(dataset: h5py.Dataset) -> bool:
-    """Whether rows lie in the file as in memory: without filters, and in chunks, if any, that divide no row."""
+    """Whether rows lie in the file as in memory, without filters and in chunks, if any, that divide no row.
+
+    Also whether HDF5 says where: before 1.12.3 it does not list chunks.
+    """
     if dataset.is_virtual or dataset.id.get_create_plist().get_nfilters() or dataset.file.userblock_size:
         return False
-    return dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
+    whole = dataset.dtype.isnative and (dataset.chunks or dataset.shape)[1:] == dataset.shape[1:]
+    return whole and (dataset.chunks is None or hasattr(dataset.id, "chunk_iter"))
 
 
 class DirectRows:
