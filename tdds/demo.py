@@ -58,14 +58,15 @@ def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     shutil.rmtree(run, ignore_errors=True)
     full = record(run, X_train, y_train)
     full_accuracy = full.score(X_test, y_test)
-    console.print(f"  test accuracy on all data {full_accuracy:.1%}; trajectory in {run}", highlight=False)
+    console.print(
+        f"  test accuracy on all data {full_accuracy:.1%}; trajectory in {run}", highlight=False, markup=False
+    )
 
     console.print(f"[bold]2[/] Score it: T={T}, K={K}, beta=0.9")
     selector = TDDSSelector(T, K).fit(run)
     picture = draw(folder / "digits.png", selector, images, y_train)
-    console.print(
-        f"  picture in {picture}" if picture else "  no picture: pip install 'tdds-coreset[plot]'", highlight=False
-    )
+    where = f"  picture in {picture}" if picture else "  no picture: pip install 'tdds-coreset[plot]'"
+    console.print(where, highlight=False, markup=False)
 
     console.print(
         f"[bold]3[/] Prune, train again for {N_EPOCHS} epochs, test on {len(X_test)} digits; {len(SEEDS)} seeds"
