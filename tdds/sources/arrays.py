@@ -128,7 +128,8 @@ class HDF5Trajectory(ArrayTrajectory):
             )
             if self.axes[0] == "T":
                 self._chunk = self.n_samples, 1
-            direct = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype and store.holds_whole_rows(values)
+            self._as_stored = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
+            direct = self._as_stored and store.holds_whole_rows(values)
             self._direct = store.DirectRows(values) if direct else None
             group = values.parent
             beside = {
@@ -153,10 +154,9 @@ class HDF5Trajectory(ArrayTrajectory):
     def reader(self) -> Iterator[Read]:
         with store.opened(self.path) as file, open(self.path, "rb", buffering=0) as raw:
             values = file[self.dataset]
-            samples_first = self.axes in ("NTC", "NT") and values.dtype == self.buffer_dtype
 
             def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
-                if not (samples_first and out.dtype == values.dtype and out.flags.c_contiguous):
+                if not (self._as_stored and out.dtype == values.dtype and out.flags.c_contiguous):
                     self._read(values, start, stop, epoch, out)
                 elif out.shape[1] == self.n_epochs and self._direct:
                     self._direct.read(raw, start, out)
