@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.paper.data import VARIANTS
 from benchmarks.paper.experiments import EXPERIMENTS
 from benchmarks.paper.results import Results
 from benchmarks.paper.run import Workplace, rebuild, run
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         "experiments", nargs="+", choices=EXPERIMENTS, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS)
     )
     of_run.add_argument("--only", nargs="+", metavar="LABEL", help="as a run prints them: random 'tdds, T=6, K=5'")
+    of_run.add_argument("--variants", nargs="+", choices=VARIANTS, help="of the training data; all that are compared")
     of_run.add_argument("--jobs", type=int, default=1, help="training runs side by side")
     of_run.add_argument("--threads", type=int, default=1, help="of each of them, on a CPU")
     of_run.add_argument("--compile", action="store_true", help="torch.compile with CUDA graphs")
@@ -87,6 +89,8 @@ def run_command(asked: argparse.Namespace) -> None:
         if unknown := set(asked.only) - labels:
             raise ValueError(f"--only {sorted(unknown)}; expected of {sorted(labels)}.")
         cells = [cell for cell in cells if cell.label() in asked.only]
+    if asked.variants:
+        cells = [cell for cell in cells if cell.variant in asked.variants]
     more = {"compiled": asked.compile, "n_jobs": asked.jobs, "n_threads": asked.threads}
     run(cells, workplace(asked, scale, **more), Results(asked.results))
 
