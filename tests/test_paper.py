@@ -350,6 +350,14 @@ def test_a_fifth_is_spoiled(variant, n_spoiled):
     assert torch.equal(clean.test_images, spoiled.test_images)
 
 
+def test_one_variant_alone(tmp_path):
+    run("table9", tmp_path, "results.jsonl", "--variants", "label_noise", "--only", "random")
+    rows = rows_of(tmp_path)
+    assert len(rows) == len(QUICK.seeds)
+    assert {row["variant"] for row in rows} == {"label_noise"}
+    assert all(0.1 < row["spoiled_share"] < 0.3 for row in rows)
+
+
 def test_data_that_is_missing_is_asked_for(tmp_path):
     asked = [
         "run",

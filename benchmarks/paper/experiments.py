@@ -199,10 +199,14 @@ EXPERIMENTS = {
         compare(leading, lambda scale: [{"variant": variant} for variant in VARIANTS], highest=True),
         columns="variant",
     ),
-    "spoiled": Experiment(
-        "Of the samples kept, the share that was corrupted or mislabelled",
-        compare(everything, lambda scale: [{"variant": name, "budget": "none"} for name in VARIANTS[1:]], highest=True),
-        columns="variant",
+    "corrupted": Experiment(
+        "Of the samples kept, the share that was corrupted",
+        compare(everything, lambda scale: [{"variant": "corrupted", "budget": "none"}]),
+        shows="spoiled_share",
+    ),
+    "mislabelled": Experiment(
+        "Of the samples kept, the share that was mislabelled",
+        compare(everything, lambda scale: [{"variant": "label_noise", "budget": "none"}]),
         shows="spoiled_share",
     ),
     "weights": Experiment(

@@ -12,18 +12,22 @@ import numpy as np
 from benchmarks.paper.experiments import EXPERIMENTS, Experiment
 from benchmarks.paper.pictures import draw
 from benchmarks.paper.results import Results
-from benchmarks.paper.settings import Scale
+from benchmarks.paper.settings import SCALES, Scale
 from benchmarks.paper.summary import Values, axes_of, half_width, is_begun, values_of
 from benchmarks.paper.training import Schedule
 
 
 def write(scale: Scale, results: Results, page: Path) -> None:
-    """Write the tables of a scale, a Markdown page, and its pictures into `images` beside it."""
+    """Write the tables of a scale, a Markdown page, and its pictures into `images` beside it.
+
+    What is chosen, and not trained on, stands on the page of the scale's own number of epochs alone.
+    """
+    everything = scale.training.epochs == SCALES[scale.name].training.epochs
     parts = [f"# Results at `--scale {scale.name}`, {scale.training.epochs} epochs", _settings(scale)]
     for name, experiment in EXPERIMENTS.items():
         for dataset in scale.datasets:
             values = values_of(experiment, dataset, scale, results)
-            if is_begun(values, experiment):
+            if is_begun(values, experiment) and (everything or experiment.shows == "accuracy"):
                 picture = Path("images") / f"{page.stem}-{name}-{dataset}.png"
                 draw(values, experiment, f"{experiment.title}: {dataset}", page.parent / picture)
                 parts.append(f"## {experiment.title}: {dataset}\n\n{_progress(name, values)}")
