@@ -73,8 +73,8 @@ def score_trajectory(
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
-        of them. For "tdds" at beta = 0.9 the last K of them
-        carry 90 % of the score, so T decides *which stage of training* is looked at.
+        of them. For "tdds" at beta = 0.9 the last K of them carry 90 % of the score, so T decides *which stage of
+        training* is looked at.
     K : int, default 10
         Width of a window, in epochs, of "tdds" (at least 3), "dyn_unc" and "dual"; the others have none.
     beta : float in [0, 1], default 0.9
