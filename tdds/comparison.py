@@ -91,24 +91,30 @@ class Comparison:
         from rich.markup import escape
         from rich.table import Table
 
-        def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-            made = Table(box=None, pad_edge=False, header_style="dim")
-            made.add_column("", no_wrap=True)
-            for heading in headings:
-                made.add_column(heading, justify="right", no_wrap=True)
-            for i, (name, row) in enumerate(zip(self.names, rows, strict=True), start=1):
-                made.add_row(f"[dim]{i:2}[/] {escape(name)}", *row)
-            return made
+        def tables(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Any]:
+            """One below the other where the columns are too many for the width."""
+            of_names = 3 + max(map(len, self.names))
+            of_column = 2 + max(len(text) for line in (headings, *rows) for text in line)
+            step = max(1, (options.max_width - of_names) // of_column)
+            for first in range(0, len(headings), step):
+                block = slice(first, first + step)
+                made = Table(box=None, pad_edge=False, header_style="dim")
+                made.add_column("", no_wrap=True)
+                for heading in headings[block]:
+                    made.add_column(heading, justify="right", no_wrap=True)
+                for i, (name, row) in enumerate(zip(self.names, rows, strict=True), start=1):
+                    made.add_row(f"[dim]{i:2}[/] {escape(name)}", *row[block])
+                yield made
 
         if len(self.names) > 1:
             numbers = [str(i + 1) for i in range(len(self.names))]
             of_runs = f", mean of {len(self.runs)} runs" if self.runs else ""
             yield f"[bold]Spearman's rank correlation[/]{of_runs}"
-            yield table(numbers, _matrix(self.correlations, _decimal))
+            yield from tables(numbers, _matrix(self.correlations, _decimal))
             for rate, shares in self.overlaps.items():
                 chance = f"p = {rate:g} (chance {100 * (1 - rate):.0f})"
                 yield f"\n[bold]Share of the coreset that both keep, %, {chance}[/]{of_runs}"
-                yield table(numbers, _matrix(shares, _percent))
+                yield from tables(numbers, _matrix(shares, _percent))
         if self.runs:
             rows = [
                 [_decimal(correlation), *(_percent(shares[i]) for shares in self.run_overlaps.values())]
@@ -116,7 +122,7 @@ class Comparison:
             ]
             runs = escape(", ".join(self.runs))
             yield "\n" * (len(self.names) > 1) + f"[bold]Each score with itself in another run[/] ({runs})"
-            yield table(["Spearman", *(f"% shared at p = {rate:g}" for rate in self.run_overlaps)], rows)
+            yield from tables(["Spearman", *(f"% shared at p = {rate:g}" for rate in self.run_overlaps)], rows)
 
     def __str__(self) -> str:
         from rich.console import Console

@@ -260,7 +260,10 @@ def test_compare(logs, tmp_path):
     assert held["names"] == ["tdds:K=4", "tdds:K=6", "aum"]
     np.testing.assert_allclose(held["spearman"], expected.correlations, atol=1e-6)
     assert held["overlap"] == {"0.7": expected.overlaps[0.7].tolist()}
-    # Files of scores, of two runs; nothing is wider than the terminal.
+    # Into a pipe, whole lines; files of scores, of two runs.
+    status, out, err = run("compare", folder, *given, "--T", "8,9,10,11,12", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()[2].split()) > 12
     np.save(tmp_path / "again.npy", probs[:, ::-1])
     for source, output in ((folder, "a.h5"), ("again.npy", "b.h5")):
         command = ("score", source, "-o", output, "--K", 5, "--method", "tdds,el2n", "--labels", labels)

@@ -136,6 +136,20 @@ def test_what_it_prints(probs, y):
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == text.splitlines()
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_is_too_wide_goes_below(probs, y, width):
+    comparison = compare_scores(probs, y, T=[8, 9, 10, 11, 12], K=[4, 5, 6], pruning_rate=0.9)
+    console = Console(width=width, file=io.StringIO())
+    console.print(comparison)
+    narrow, wide = console.file.getvalue(), str(comparison)
+    assert max(map(len, narrow.splitlines())) <= width < max(map(len, wide.splitlines()))
+    assert "…" not in narrow
+    for name in comparison.names:
+        shown = [" ".join(line.split(f"{name} ")[1].split()) for line in narrow.splitlines() if f"{name} " in line]
+        whole = [line.split(f"{name} ")[1].split() for line in wide.splitlines() if f"{name} " in line]
+        assert sorted(" ".join(shown).split()) == sorted(word for line in whole for word in line)
+
+
 def test_tables(probs, y):
     pd = pytest.importorskip("pandas")
     comparison = compare_scores(probs, y, method=["tdds", "aum", "el2n"], K=5)

@@ -360,7 +360,10 @@ def compare(
     )
     if as_json:
         return print_json(comparison.to_dict())
-    out.print(comparison, highlight=False)
+    if out.is_terminal:
+        out.print(comparison, highlight=False)
+    else:
+        print(comparison)  # whole lines
     return None
 
 
