@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -76,12 +78,21 @@ def estimate_cost(
     untried = plan.n_workers - (not sorting)
     return Cost(
         bytes_to_read=n_bytes,
-        peak_memory=_peak_so_far()
+        peak_memory=peak_memory()
         + untried * plan.block[0] * plan.block[1] * row_bytes(trajectory)
         + trajectory.n_samples * per_sample,
         temporary_files=n_bytes if sorting else 0,
         seconds=trajectory.n_samples * (sorting + seconds / n_tried / plan.n_workers),
     )
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this program has held at most; Linux's `getrusage` would count what started it, too."""
+    status = Path("/proc/self/status")
+    if status.exists() and (held := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return 1024 * int(held[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _try_run(source: SortedRuns, plan: Plan) -> tuple[float, Trajectory]:
@@ -95,8 +106,3 @@ def _try_run(source: SortedRuns, plan: Plan) -> tuple[float, Trajectory]:
     trajectory = ArrayTrajectory(still, kind=source.kind, dtype=source.dtype)
     trajectory.name_samples(None if source.labels is None else source.labels[: len(few)])
     return seconds, trajectory
-
-
-def _peak_so_far() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
