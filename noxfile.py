@@ -47,7 +47,7 @@ def unpack(session: nox.Session) -> Path:
     return unpacked
 
 
-@nox.session(python=["3.10", "3.11", "3.12", "3.13"], default=False)
+@nox.session(python=["3.11", "3.12", "3.13"], default=False)
 def newest(session: nox.Session) -> None:
     """The newest versions of everything but torch, whose newest is gigabytes."""
     session.install("-e", ".[test]", TORCH)

@@ -108,7 +108,7 @@ def write_report(
         command=command,
         suspects=_suspects(table, people, trajectory),
         grid=None if trajectory is None else _grid(table, trajectory, step / STEPS),
-        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
