@@ -74,7 +74,7 @@ MALICIOUS = {
         r"it names posix\.system; only tensors and arrays are read\.$",
     ),
     "builtins": (Evil(eval, "open('PWNED', 'w')"), r"it names builtins\.eval; "),
-    "a class": (Path("PWNED"), r"it names pathlib[\w.]*Path; "),
+    "a class": (Path("PWNED"), r"it names pathlib\.(_local\.)?\w*Path; "),
     "torch's loader": (Evil(torch.load, "PWNED"), r"it names torch\.serialization\.load; "),
     "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.", r"it names numpy\.ndarray\.dumps; "),
     "state set on a function": (

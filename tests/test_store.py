@@ -525,9 +525,10 @@ def tamper(path, change):
 
 
 SHARD = "epoch-00001.part-1-of-2.h5"
+OPEN = "synchronously open" if h5py.version.hdf5_version_tuple >= (1, 14) else "open"
 DAMAGE = {
-    "truncated": (lambda p: truncate(p, 0.7), "cannot be read as a trajectory: Unable to "),
-    "empty": (lambda p: truncate(p, 0), "cannot be read as a trajectory: Unable to "),
+    "truncated": (lambda p: truncate(p, 0.7), f"cannot be read as a trajectory: Unable to {OPEN} file"),
+    "empty": (lambda p: truncate(p, 0), f"cannot be read as a trajectory: Unable to {OPEN} file"),
     "bit of values": (
         lambda p: flip(p, chunk_offset(p, "values") + 33),
         "the checksum of the rows from 0 on does not hold: it is damaged",

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.paper.cells import Cell
 
-LIBRARIES = ("tdds-coreset", "numpy", "torch", "scikit-learn")
+LIBRARIES = ("tdds-coreset", "numpy", "scikit-learn")
 
 
 class Results:
@@ -72,5 +72,5 @@ def machine(device: str) -> dict[str, Any]:
     processor = torch.cuda.get_device_name() if device == "cuda" else str(torch.cpu.get_capabilities()["cpu_name"])
     return {
         "machine": f"{os.cpu_count()} cores, {processor}",
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in LIBRARIES} | {"torch": str(torch.__version__)},  # says which CUDA
     }

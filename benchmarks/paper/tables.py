@@ -22,12 +22,13 @@ def write(scale: Scale, results: Results, page: Path) -> None:
 
     What is chosen, and not trained on, stands on the page of the scale's own number of epochs alone.
     """
-    everything = scale.training.epochs == SCALES[scale.name].training.epochs
+    own_epochs = scale.training.epochs == SCALES[scale.name].training.epochs
     parts = [f"# Results at `--scale {scale.name}`, {scale.training.epochs} epochs", _settings(scale)]
-    for name, experiment in EXPERIMENTS.items():
+    shown = {name: one for name, one in EXPERIMENTS.items() if own_epochs or one.shows == "accuracy"}
+    for name, experiment in shown.items():
         for dataset in scale.datasets:
             values = values_of(experiment, dataset, scale, results)
-            if is_begun(values, experiment) and (everything or experiment.shows == "accuracy"):
+            if is_begun(values, experiment):
                 picture = Path("images") / f"{page.stem}-{name}-{dataset}.png"
                 draw(values, experiment, f"{experiment.title}: {dataset}", page.parent / picture)
                 parts.append(f"## {experiment.title}: {dataset}\n\n{_progress(name, values)}")
