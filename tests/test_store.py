@@ -1,6 +1,7 @@
 """The store: what is written comes back, what is half written or damaged is never taken for whole."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -828,6 +829,26 @@ def test_an_epoch_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path
     calls.clear()
     fill(writer, 1, np.full((4, 1, 2), 0.5))
     assert calls == [("a/b/.epoch-00000.*.tmp", False), ("a/b", True)]
+
+
+def test_chunks_go_to_the_disk_while_the_epoch_is_written(tmp_path, monkeypatch):
+    """The sync at its end then has little left; that the system refuses the advice, or knows none, costs nothing."""
+    advised = []
+
+    def refuse(handle, start, n_bytes, advice):
+        advised.append((start, n_bytes))
+        raise OSError(errno.EINVAL, "no advice taken")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    probs = np.random.default_rng(0).dirichlet(np.ones(100), (10_000, 2)).astype(np.float16)
+    with TrajectoryWriter(tmp_path, 10_000, 100) as writer:
+        writer.write(None, probs[:, 0])
+        assert [n_bytes for _, n_bytes in advised] == [500_000] * 4  # all of it, before the epoch ends
+        writer.end_epoch()
+        monkeypatch.delattr(os, "posix_fadvise")
+        writer.write(None, probs[:, 1])
+        writer.end_epoch()
+    np.testing.assert_array_equal(read_all(tmp_path), probs)
 
 
 # ------------------------------------------------------------------------------------------------ locks, disks, memory

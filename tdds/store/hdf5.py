@@ -9,7 +9,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +31,13 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _start_sync(handle: int, start: int, n_bytes: int) -> None:
+    """Have Linux begin to write these bytes to the disk and wait for nothing, so that a later sync has little left."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # only advice
+            os.posix_fadvise(handle, start, n_bytes, os.POSIX_FADV_DONTNEED)
 
 
 class NewFile:
@@ -73,10 +80,13 @@ class NewFile:
         return len(data)
 
     def _write_all(self, view: memoryview) -> None:
+        start, is_chunk = self._position, len(view) >= _CHUNK_BYTES // 2
         while view:
             written = os.pwrite(self._raw.fileno(), view, self._position)
             self._position += written
             view = view[written:]
+        if is_chunk:
+            _start_sync(self._raw.fileno(), start, self._position - start)
 
     def truncate(self, size: int) -> int:
         self._attempt(self._raw.truncate, size)
