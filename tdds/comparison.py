@@ -305,7 +305,7 @@ def _matrix(values: np.ndarray, show: Any) -> list[list[str]]:
 
 
 def _decimal(value: float) -> str:
-    return "?" if np.isnan(value) else f"{value:.2f}".replace("0.", ".", 1)
+    return "?" if np.isnan(value) else f"{value:z.2f}".replace("0.", ".", 1)
 
 
 def _percent(value: float) -> str:

@@ -295,12 +295,10 @@ def name_epochs(epochs: Sequence[int]) -> str:
     return f"epoch{'s' * (len(epochs) != 1)} {', '.join(named) or 'none'}"
 
 
-def missing_sample(sample: int, epoch: int, n_missing: int, first: bool) -> TrajectoryError:
+def missing_sample(sample: int, epoch: int, n_missing: int) -> TrajectoryError:
     """The error for a sample that an epoch does not hold."""
     others = f" and {n_missing - 1} other{'s' * (n_missing > 2)}" if n_missing > 1 else ""
-    advice = (
-        "there is no earlier epoch to carry from: leave this epoch out"
-        if first
-        else "pass missing='carry' to repeat the previous epoch's value"
+    return TrajectoryError(
+        f"Epoch {epoch} does not hold sample {sample}{others}; pass missing='carry' to repeat the value of the epoch "
+        "before, or at first that of the next."
     )
-    return TrajectoryError(f"Epoch {epoch} does not hold sample {sample}{others}; {advice}.")

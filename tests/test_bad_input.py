@@ -39,6 +39,10 @@ def change(name, function):
     return lambda path: np.save(path / name, function(np.load(path / name)))
 
 
+def sample_7_as_8(epoch):
+    return change(f"{epoch}_Index.npy", lambda index: np.where(index == 7, 8, index))
+
+
 def put(place, value):
     def function(array):
         array[place] = value
@@ -271,16 +275,23 @@ TRAJECTORIES = {
         r"^FOLDER/logs/3_Index\.npy: missing; it must hold the sample of each row of 3_Output\.npy\.$",
     ),
     "a sample twice": (
-        lambda folder: directory(folder, change("3_Index.npy", lambda index: np.where(index == 7, 8, index))),
+        lambda folder: directory(folder, sample_7_as_8(3)),
         {},
         tdds.TrajectoryError,
-        r"^Epoch 3 does not hold sample 7; pass missing='carry' to repeat the previous epoch's value\.$",
+        r"^Epoch 3 does not hold sample 7; pass missing='carry' to repeat the value of the "
+        r"epoch before, or at first that of the next\.$",
     ),
     "a sample twice from the start": (
-        lambda folder: directory(folder, change("0_Index.npy", lambda index: np.where(index == 7, 8, index))),
+        lambda folder: directory(folder, sample_7_as_8(0)),
+        {},
+        tdds.TrajectoryError,
+        r"^Epoch 0 does not hold sample 7; pass missing='carry' to repeat ",
+    ),
+    "a sample in no epoch": (
+        lambda folder: directory(folder, lambda path: [sample_7_as_8(t)(path) for t in range(T)]),
         {"missing": "carry"},
         tdds.TrajectoryError,
-        r"^Epoch 0 does not hold sample 7; there is no earlier epoch to carry from: leave this epoch out\.$",
+        r"^FOLDER/logs: no epoch holds sample 7\.$",
     ),
     "index out of range": (
         lambda folder: directory(folder, change("3_Index.npy", put(2, 10**12))),
@@ -292,7 +303,7 @@ TRAJECTORIES = {
         lambda folder: directory(folder, change("0_Index.npy", lambda index: np.where(index == 29, 10**12, index))),
         {},
         tdds.TrajectoryError,
-        r"^Epoch 0 does not hold sample 29 and 999999999970 others; there is no earlier epoch",
+        r"^Epoch 0 does not hold sample 29 and 999999999970 others; pass missing=",
     ),
     "negative index": (
         lambda folder: directory(folder, change("3_Index.npy", put(2, -5))),

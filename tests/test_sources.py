@@ -145,7 +145,7 @@ def test_dtypes_of_a_directory(dtype, tmp_path):
 
 
 #: Epoch 2 lacks samples 3 and 29 (the last), epoch 3 lacks 3 still, epoch 5 lacks 0.
-LACKING = {2: {3, 29}, 3: {3}, 5: {0}}
+LACKING = {0: {8}, 1: {8}, 2: {3, 29}, 3: {3}, 5: {0}}
 
 
 def write_incomplete(kind_of_source, folder, values):
@@ -161,19 +161,22 @@ def write_incomplete(kind_of_source, folder, values):
 
 
 @pytest.mark.parametrize("kind_of_source", ["directory", "store"])
-def test_carry_repeats_the_epoch_before(kind_of_source, tmp_path):
+def test_carry_repeats_the_epoch_before_and_at_first_the_next(kind_of_source, tmp_path):
     values, _ = checks.logged("logits", SHAPE)
     path = write_incomplete(kind_of_source, tmp_path, values)
     carried = values.copy()
     for epoch, samples in LACKING.items():
         carried[list(samples), epoch] = carried[list(samples), epoch - 1]
+    carried[8, :2] = carried[8, 2]
     trajectory = tdds.open_trajectory(path, missing="carry")
     for width in (None, 1, 3):
         np.testing.assert_array_equal(read_all(trajectory, width), carried)
     np.testing.assert_array_equal(
         tdds.score_trajectory(path, K=4, missing="carry"), tdds.score_trajectory(carried, K=4, kind="logits")
     )
-    text = r"^Epoch 2 does not hold sample 3 and 1 other; pass missing='carry' to repeat the previous epoch's value\.$"
+    text = (
+        r"^Epoch 0 does not hold sample 8; pass missing='carry' to repeat the value of the epoch before, or at first "
+    )
     with pytest.raises(tdds.TrajectoryError, match=text):
         tdds.score_trajectory(path, K=4)
 

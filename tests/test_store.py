@@ -831,6 +831,20 @@ def test_an_epoch_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path
     assert calls == [("a/b/.epoch-00000.*.tmp", False), ("a/b", True)]
 
 
+def test_a_second_writer_of_the_same_part_overwrites_nothing(tmp_path):
+    values = np.full((4, 3, 2), 0.5)
+    values[:, :, 0], values[:, :, 1] = 0.25, 0.75
+    first, second = TrajectoryWriter(tmp_path, 4, 2), TrajectoryWriter(tmp_path, 4, 2)
+    fill(first, 2, values)
+    with pytest.raises(
+        TrajectoryError, match=r"^Another writer of part 0 has put epoch 0 into .* since this one opened"
+    ):
+        fill(second, 1, np.full((4, 1, 2), 0.5))
+    fill(first, 3, values)
+    np.testing.assert_array_equal(read_all(tmp_path), values)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"epoch-0000{t}.h5" for t in range(3)] + ["store.h5"]
+
+
 def test_chunks_go_to_the_disk_while_the_epoch_is_written(tmp_path, monkeypatch):
     """The sync at its end then has little left; that the system refuses the advice, or knows none, costs nothing."""
     advised = []

@@ -77,8 +77,8 @@ def open_trajectory(
     kind : {"probs", "logits", "log_probs"}, optional
         What the values are; left out, what the file says, logits for a directory of ``.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
-        What to do where logs in arrival order lack a sample at an epoch: raise, or repeat the epoch before. An array
-        lacks none.
+        What to do where logs in arrival order lack a sample at an epoch: raise, or repeat its value of the epoch
+        before; before its first, its first. An array lacks none.
     damaged : {"unchecked", "error", "skip"}, default "unchecked"
         Whether the values of a store or a packed file are held against their checksums, which reads all of it once
         more. Unchecked, an error is raised only where something cannot be read or is no distribution. "error" raises

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class ArrivalTrajectory(Trajectory):
     """Epochs in arrival order: rows as the data loader shuffled them, and the sample of each row.
 
     A duplicate within an epoch keeps the last value. A sample that an epoch lacks is an error, or with
-    ``missing="carry"`` keeps the value of the epoch before. Where each sample lies in each epoch is kept in memory, 4
-    bytes a sample and epoch.
+    ``missing="carry"`` has the value of the epoch before, and before its first epoch that of its first. Where each
+    sample lies in each epoch is kept in memory, 4 bytes a sample and epoch.
     """
 
     def __init__(self, *, missing: str = "error") -> None:
@@ -59,6 +60,20 @@ class ArrivalTrajectory(Trajectory):
         """Row of each sample, (n_samples,) int32, -1 where it is missing, for each epoch read so far."""
         return {}
 
+    def _count_samples(self) -> int:
+        """The number of samples, from what epoch 0 names."""
+        index = self.index(0)
+        n_samples = 1 + int(index.max()) if len(index) else 0
+        self._check_first_epoch(index, n_samples)
+        return n_samples
+
+    def _check_first_epoch(self, index: np.ndarray, n_samples: int) -> None:
+        """Hold the number of samples against epoch 0, before memory is taken for them."""
+        named = np.unique(index)
+        if len(named) < n_samples and (self.missing == "error" or n_samples > len(named) * (self.n_epochs or 1)):
+            first = int(np.setdiff1d(np.arange(len(named) + 1), named)[0])
+            raise missing_sample(first, 0, n_samples - len(named))
+
     def rows(self, epoch: int) -> np.ndarray:
         """Row of each sample in `epoch`, (n_samples,) int32; -1 where it is missing."""
         if epoch not in self._rows:
@@ -71,8 +86,8 @@ class ArrivalTrajectory(Trajectory):
             rows = np.full(self.n_samples, -1, dtype=np.int32)
             rows[index] = np.arange(len(index), dtype=np.int32)
             absent = np.flatnonzero(rows < 0)
-            if len(absent) and (self.missing == "error" or epoch == 0):
-                raise missing_sample(int(absent[0]), epoch, len(absent), first=epoch == 0)
+            if len(absent) and self.missing == "error":
+                raise missing_sample(int(absent[0]), epoch, len(absent))
             self._rows[epoch] = rows
         return self._rows[epoch]
 
@@ -83,8 +98,8 @@ class ArrivalTrajectory(Trajectory):
     def reader(self) -> Iterator[Read]:
         def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
             for e in range(out.shape[1]):
-                t, pending = epoch + e, np.arange(stop - start)
-                while len(pending):
+                pending = np.arange(stop - start)
+                for t in chain(range(epoch + e, -1, -1), range(epoch + e + 1, self.n_epochs or 0)):
                     rows = self.rows(t)[start:stop]
                     where = rows[pending]
                     found = pending[where >= 0]
@@ -93,7 +108,10 @@ class ArrivalTrajectory(Trajectory):
                         for stretch, values in self.read_rows(t, rows[order]):
                             out[order[stretch], e] = decode(values, self.dtype, out.dtype)
                     pending = pending[where < 0]
-                    t -= 1
+                    if not len(pending):
+                        break
+                else:
+                    raise TrajectoryError(f"{self.name}: no epoch holds sample {start + pending[0]}.")
 
         yield read
 
@@ -141,7 +159,7 @@ class NpyDirectory(ArrivalTrajectory):
         _, _, self._row_shape, self._row_dtype = self._layout(0)
         self.n_classes = self._row_shape[0] if self._row_shape else None
         self.dtype = float_name(self._row_dtype)
-        self.n_samples = _count_samples(self.index(0))
+        self.n_samples = self._count_samples()
         check_not_empty(self)
 
     def _file(self, epoch: int) -> Path:
@@ -212,7 +230,7 @@ class NpzTrajectory(ArrivalTrajectory):
         self.kind = resolve_kind(kind, "NTC", default=held)
         self.n_epochs, self._n_rows, self.n_classes = self._values.shape
         self.dtype = float_name(self._values.dtype)
-        self.n_samples = _count_samples(self.index(0)) if self.n_epochs else 0
+        self.n_samples = self._count_samples() if self.n_epochs else 0
         check_not_empty(self)
         self.name_samples(arrays.get("labels"), arrays.get("ids"))
 
@@ -241,7 +259,7 @@ class StoreTrajectory(ArrivalTrajectory):
         check_not_empty(self)
         with file_errors(path):
             self.name_samples(header.labels, header.ids)
-        self._check_first_epoch()
+        self._check_first_epoch(self.index(0), self.n_samples)
 
     def _verified_shards(self) -> list[list[Path]]:
         """The shards of every epoch that counts, each value of them held against its checksum."""
@@ -266,13 +284,6 @@ class StoreTrajectory(ArrivalTrajectory):
             if not report.problems:
                 raise
             raise damaged_store(report.problems, [e.epoch for e in report.epochs if not e.problems]) from error
-
-    def _check_first_epoch(self) -> None:
-        """Hold what the header says of sizes against the first epoch, before memory is taken for them."""
-        index = self.index(0)
-        if len(index) < self.n_samples:
-            absent = np.setdiff1d(np.arange(len(index) + 1), index)[0]
-            raise missing_sample(int(absent), 0, self.n_samples - len(np.unique(index)), first=True)
 
     def index(self, epoch: int) -> np.ndarray:
         parts = [np.empty(0, np.int64)]
@@ -325,15 +336,6 @@ def check_index(index: np.ndarray, n_rows: int, where: Any) -> np.ndarray:
     if n_rows and index.min() < 0:
         raise TrajectoryError(f"{where}: row {int(np.argmin(index))} names sample {index.min()}; expected 0 or more.")
     return index
-
-
-def _count_samples(index: np.ndarray) -> int:
-    """The number of samples that epoch 0 names, from 0 on without a gap."""
-    named = np.unique(index)
-    if len(named) and named[-1] >= len(named):
-        sample = int(np.argmax(named != np.arange(len(named))))
-        raise missing_sample(sample, 0, int(named[-1]) + 1 - len(named), first=True)
-    return len(named)
 
 
 def _pick(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

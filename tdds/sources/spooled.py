@@ -101,7 +101,8 @@ class SpooledTrajectory(NpyDirectory):
             one_a_row = np.concatenate(labels)
             by_sample = np.zeros(index.max() + 1, dtype=one_a_row.dtype)
             by_sample[index] = one_a_row
-            self.labels = check_labels(by_sample, len(by_sample), *row[0])
+            if len(np.unique(index)) == len(by_sample):  # or some have none
+                self.labels = check_labels(by_sample, len(by_sample), *row[0])
         np.save(self.path / f"{epoch}_Index.npy", index)
         unfinished.rename(self._file(epoch))
 

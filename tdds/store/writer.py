@@ -199,7 +199,7 @@ class TrajectoryWriter:
         Raises
         ------
         TrajectoryError
-            When nothing was written since the last epoch.
+            When nothing was written since the last epoch, or another writer has put this epoch there.
         OSError
             As for `write`.
         """
@@ -225,7 +225,13 @@ class TrajectoryWriter:
                 encoding="plain",
                 created_by=__version__,
             )
-            self._file.publish()
+            try:
+                self._file.publish(_rename_to_new)
+            except FileExistsError:
+                raise TrajectoryError(
+                    f"Another writer of part {self._part} has put epoch {self.n_epochs} into {self.path} since this "
+                    "one opened it; give each run a path of its own, and each of its processes a part."
+                ) from None
         self.n_epochs += 1
         self._finalizer.detach()
         self._reset()
@@ -355,7 +361,7 @@ def _create_or_read_header(wanted: StoreHeader, part: int) -> StoreHeader:
             known = {name: getattr(wanted, name) for name in named if getattr(wanted, name) is not None}
             write_attributes(new.h5, format=FORMAT, format_version=FORMAT_VERSION, **known)
             write_names(new.h5, wanted.labels, wanted.ids)
-            new.publish(_link)
+            new.publish(_rename_to_new)
         except FileExistsError:
             pass  # another process was first
         finally:
@@ -365,14 +371,16 @@ def _create_or_read_header(wanted: StoreHeader, part: int) -> StoreHeader:
     return found
 
 
-def _link(temporary: Path, path: Path) -> None:
-    """Give a file its name unless the name is taken, atomically; a plain rename where there are no hard links."""
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename a file unless the name is taken, in one step; where there are no hard links, in two."""
     try:
         os.link(temporary, path)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS or path.exists():
             raise
         os.replace(temporary, path)
+    else:
+        temporary.unlink()
 
 
 def _check_agreement(wanted: StoreHeader, found: StoreHeader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -122,6 +123,18 @@ def torch_dtype(dtype: str | torch.dtype, *, stored: bool = False) -> torch.dtyp
 
 
 def rank_and_world_size() -> tuple[int, int]:
+    """Of `torch.distributed`, or 0 and 1.
+
+    Raises
+    ------
+    RuntimeError
+        The environment says that this is one of several processes, and they are not initialised.
+    """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise RuntimeError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}, but torch.distributed is not initialised: call "
+            "init_process_group() first, or pass part= and n_parts=."
+        )
     return 0, 1

@@ -42,7 +42,7 @@ class OnlineTDDS:
         Where they are held. On "cpu" the batches of another device come through pinned memory and are worked on in a
         thread, so that the device never waits.
     missing : {"error", "carry"}, default "error"
-        A sample that an epoch lacks raises, or keeps its previous value.
+        A sample that an epoch lacks raises, or keeps its previous value; before it has one, nothing of it changes.
     duplicates : {"error", "last"}, default "error"
         A sample that comes twice in an epoch raises, or keeps its last value, as a store does; that takes a second
         epoch of memory.
@@ -115,6 +115,7 @@ class OnlineTDDS:
             "stamp": torch.full((n_samples,), -1, dtype=torch.int64, **new),  # the last row of each sample
             "diffs": torch.zeros((self.score.windows.width, n_samples), dtype=torch.float64, **new),
             "average": torch.zeros(n_samples, dtype=torch.float64, **new),
+            "known": torch.zeros(n_samples, dtype=torch.bool, **new),  # given in an epoch that has ended
             "faults": torch.full((3,), -1, dtype=torch.int64, **new),  # a sample out of range, invalid, twice
         }
         if duplicates == "last":
@@ -169,6 +170,9 @@ class OnlineTDDS:
             column = self._column
             carried = torch.zeros_like(average) if self._series.between_epochs else diffs[column - 1]
             diffs[column] = torch.where(seen, diffs[column], carried)
+            first = seen & ~self._state["known"]  # what they are from now on, they have been: no difference before
+            diffs[:, first] = 0 if self._series.between_epochs else diffs[column, first]
+        self._state["known"] |= seen
         self.n_epochs += 1
         self._epoch_row = self._n_rows
         n_windows = self.n_epochs - self.score.K + 1
@@ -187,9 +191,13 @@ class OnlineTDDS:
         ------
         ValueError
             Before the K-th epoch.
+        TrajectoryError
+            A sample was never given.
         """
         if self.n_epochs < self.score.K:
             raise ValueError(f"{self.n_epochs} epochs so far; the first score comes with epoch K={self.score.K}.")
+        if len(absent := (~self._state["known"]).nonzero()[:, 0]):
+            raise TrajectoryError(f"No epoch so far holds sample {int(absent[0])}.")
         return self._state["average"].to("cpu", copy=True).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -304,5 +312,5 @@ class OnlineTDDS:
                 "in twice the memory."
             )
         absent = (~seen).nonzero()[:, 0]
-        if len(absent) and (self.missing == "error" or self.n_epochs == 0):
-            raise missing_sample(int(absent[0]), self.n_epochs, len(absent), first=self.n_epochs == 0)
+        if len(absent) and self.missing == "error":
+            raise missing_sample(int(absent[0]), self.n_epochs, len(absent))

@@ -67,6 +67,8 @@ class TrajectoryRecorder:
     ------
     FileExistsError, TrajectoryError, TypeError, ValueError
         As for `tdds.TrajectoryWriter`.
+    RuntimeError
+        The environment says that this is one of several processes, and `torch.distributed` is not initialised.
 
     Examples
     --------
@@ -195,13 +197,19 @@ class TrajectoryRecorder:
         Raises
         ------
         TrajectoryError
-            Batches were recorded that `end_epoch` has not ended, or writing failed.
+            Batches were recorded that `end_epoch` has not ended, or writing failed, unless ``on_error="warn"``.
         """
         self._background.stop()
         try:
-            self._failed()
+            if self._failed():  # and said so
+                self._writer.abandon_epoch()
         finally:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except TrajectoryError as error:
+                if self.on_error == "raise":
+                    raise
+                warnings.warn(str(error), RuntimeWarning, stacklevel=2)
 
     def __enter__(self) -> TrajectoryRecorder:
         return self
