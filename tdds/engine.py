@@ -416,7 +416,7 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
             raise TrajectoryError(
                 f"Loss of sample {first + i} at epoch {epoch + t} is {block[i, t]}; expected losses without NaN or inf."
             )
-        return Tile(block, block, labels)
+        return Tile(block, labels)
     if trajectory.kind == "probs":
         probs = block
     else:
@@ -431,7 +431,7 @@ def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: in
     if not valid.all():
         i, t = np.argwhere(~valid)[0]
         raise invalid_row(block[i, t], probs[i, t], first + i, epoch + t, trajectory.kind, trajectory.dtype)
-    return Tile(probs, sums, labels)
+    return Tile(probs, labels)
 
 
 def _are_distributions(sums: np.ndarray, trajectory: Trajectory) -> np.ndarray:

@@ -116,7 +116,7 @@ def tell_story(trajectory: Trajectory, sample: int, score: TDDS) -> Story:
         raise ValueError(f"tdds {lack}")
     labels = None if trajectory.labels is None else trajectory.labels[sample : sample + 1]
     rows = values[np.newaxis]
-    diffs = score.series(trajectory.kind)(Tile(rows, rows.sum(axis=-1), labels))
+    diffs = score.series(trajectory.kind)(Tile(rows, labels))
     variances = score.windows(diffs)
     averages = [score.reduce(variances[:, : w + 1])[0] for w in range(variances.shape[1])]
     shown = np.abs(diffs[0]) if score.magnitude else diffs[0]

@@ -102,6 +102,16 @@ def test_minus_infinity_is_the_log_of_zero():
         )
 
 
+@pytest.mark.parametrize(("dtype", "K", "error"), [("float32", 4, 1e-5), ("float32", 10, 1e-5), ("float16", 10, 0.1)])
+def test_the_rounding_of_stored_rows_is_no_change(dtype, K, error):
+    """Of a model that is sure: what each row's sum lacks of 1 would otherwise be most of the score."""
+    rng = np.random.default_rng(0)
+    sure = 12 * np.eye(10)[rng.integers(10, size=(500, 1))] + rng.normal(size=(500, 1, 10))
+    probs = equations.softmax(sure + 0.02 * rng.normal(size=(500, 30, 10)).cumsum(axis=1))
+    true = tdds.score_trajectory(probs, K=K)
+    assert np.median(abs(tdds.score_trajectory(probs.astype(dtype), K=K) / true - 1)) < error
+
+
 def test_beta_0_is_the_simple_average_and_beta_1_the_last_window():
     probs, _ = checks.logged("probs", (10, 9, 4))
     windows = np.stack([tdds.score_trajectory(probs[:, w : w + 4], K=4, beta=1) for w in range(6)])

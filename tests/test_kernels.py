@@ -60,7 +60,7 @@ def row_sums(probs):
 
 def kl_differences(probs, inner_magnitude=False, single=False):
     out = np.full((probs.shape[0], probs.shape[1] - 1), np.nan)
-    kernels.kl_differences(probs, row_sums(probs), single, inner_magnitude, out)
+    kernels.kl_differences(probs, single, inner_magnitude, out)
     return out
 
 

@@ -24,32 +24,30 @@ _ONE32, _LOG2_32 = np.float32(1), np.float32(_LOG2)
 
 
 @kernel(**VALUEWISE)
-def _kl_terms(p, q, out):
-    """``out = q log(b / a)``, a = p + EPS, b = q + EPS, in float64, within 1e-12 of its own size.
+def _kl_excesses(p, q, out):
+    """``out = q log(b / a) - (q - p)``, a = p + EPS, b = q + EPS, in float64, within 1e-11 of its own size.
 
     log(b / a) = e log 2 + 2 atanh(s), s = (b - 2^e a) / (b + 2^e a). The difference of the bits of b and a, as float32,
-    gives e, so that abs(s) < 0.2005 and six terms are enough. One division, no table, no branch: LLVM makes
-    vectors of it. Each term keeps its relative accuracy, however close a and b are, where the difference of two
-    logarithms would not.
+    gives e, so that abs(s) < 0.2005 and six terms are enough. One division, no table, no branch: LLVM makes vectors
+    of it. EPS cancels in s's numerator where e = 0; q 2s = numerator (1 + s) - 2 EPS s takes q - p out of the first
+    term. What is left is about (q - p)^2 / 2p and keeps its relative accuracy however little q differs from p.
     """
     for j in range(p.shape[0]):
         a, b = np.float64(p[j]) + EPS, np.float64(q[j]) + EPS
         bits = np.float32(b).view(np.int32) - np.float32(a).view(np.int32)
         e = np.int32((bits + (_EXPONENT >> 1)) & -_EXPONENT)  # times 2^23
-        near = a * np.float64(np.int32(e + _ONE).view(np.float32))  # 2^e a
-        s = (b - near) / (b + near)
+        scale = np.float64(np.int32(e + _ONE).view(np.float32))  # 2^e
+        rest = 1.0 - scale
+        moved = (q[j] - p[j] * scale) + EPS * rest
+        s = moved / (b + a * scale)
         z = s * s
-        series = _C[0] + z * (_C[1] + z * (_C[2] + z * (_C[3] + z * (_C[4] + z * _C[5]))))
-        out[j] = q[j] * (e * _LOG2 + s * series)
+        tail = q[j] * (z * (_C[1] + z * (_C[2] + z * (_C[3] + z * (_C[4] + z * _C[5])))))
+        out[j] = (q[j] * (e * _LOG2) + a * rest) + s * ((moved - 2.0 * EPS) + tail)
 
 
 @kernel(**VALUEWISE)
-def _kl_excesses(p, q, out):
-    """``out = q log(b / a) - (q - p)`` in float32: `_kl_terms` less its part that cancels over the classes.
-
-    What is left is about (q - p)^2 / 2p, never cancels, and so keeps float32's relative accuracy however little q
-    differs from p. EPS cancels in s's numerator where e = 0; q 2s = numerator (1 + s) - 2 EPS s does the rest.
-    """
+def _kl_excesses_single(p, q, out):
+    """`_kl_excesses` in float32."""
     for j in range(p.shape[0]):
         a, b = np.float32(p[j] + _EPS32), np.float32(q[j] + _EPS32)
         e = np.int32((b.view(np.int32) - a.view(np.int32) + (_EXPONENT >> 1)) & -_EXPONENT)
@@ -63,41 +61,40 @@ def _kl_excesses(p, q, out):
 
 
 @kernel(**VALUEWISE)
-def _kl_terms_single(p, q, out):
-    """``out = q log(b / a)`` in float32, as in `_kl_terms`."""
+def _to_magnitudes(p, q, terms):
+    """``terms = abs(q log(b / a))``, from `_kl_excesses` in place."""
+    real = terms.dtype.type
     for j in range(p.shape[0]):
-        a, b = np.float32(p[j] + _EPS32), np.float32(q[j] + _EPS32)
-        e = np.int32((b.view(np.int32) - a.view(np.int32) + (_EXPONENT >> 1)) & -_EXPONENT)
-        scale = np.int32(e + _ONE).view(np.float32)
-        s = ((q[j] - p[j] * scale) + _EPS32 * (_ONE32 - scale)) / (b + a * scale)
-        z = s * s
-        out[j] = q[j] * (np.float32(e) * _LOG2_32 + s * (_C32[0] + z * (_C32[1] + z * (_C32[2] + z * _C32[3]))))
+        terms[j] = abs(terms[j] + (real(q[j]) - real(p[j])))
 
 
 @kernel
-def _sum_terms(terms, magnitude, out):
-    """``out[row] = sum_c terms[row, c]``, or of their absolute values, for as many rows as `out` has."""
+def _sum_terms(p, q, terms, inner_magnitude, out):
+    """``out[row] = sum_c`` of `_kl_excesses`, or of the magnitudes, for as many rows as `out` has."""
+    if inner_magnitude:
+        _to_magnitudes(p.reshape(-1), q.reshape(-1), terms.reshape(-1))
     for row in range(out.shape[0]):
         total = terms.dtype.type(0)
         for c in range(terms.shape[1]):
-            total += abs(terms[row, c]) if magnitude else terms[row, c]
+            total += terms[row, c]
         out[row] = total
 
 
 @kernel
-def kl_differences(probs, sums, single, inner_magnitude, out):
-    """Eq. 10: ``out[i, t] = sum_c p[t+1, c] (log p[t+1, c] - log p[t, c])``, the change of epoch t + 1 against t.
+def kl_differences(probs, single, inner_magnitude, out):
+    """Eq. 10: ``out[i, t] = sum_c q log(q / p) - (q - p)``, p and q the probabilities at epochs t and t + 1.
+
+    q - p adds up to 0 over the classes of distributions, but not of rounded ones: in a row of float16 the rounding of
+    the sum outweighs the divergence of a converged sample. It goes out class by class.
 
     Parameters
     ----------
     probs : (n_samples, n_epochs, n_classes) float array
         Rows are distributions; exact 0 and 1 are legal.
-    sums : (n_samples, n_epochs) float64 array
-        `row_sums` of `probs`: what the rounding of stored probabilities leaves of 1 is part of the difference.
     single : bool
         Compute the terms in float32, within 3e-6 of a difference's own size; `probs` must be float32. False: float64.
     inner_magnitude : bool
-        Take the absolute value of every class's term, as the authors' script does.
+        ``sum_c abs(q log(q / p))`` instead, as in the authors' script.
     out : (n_samples, n_epochs - 1) float64 array
         Each probability is read from memory once and one logarithm taken for it. A row that repeats gives exactly 0.
 
@@ -110,26 +107,22 @@ def kl_differences(probs, sums, single, inner_magnitude, out):
     rows = probs.reshape(n_samples * n_epochs, n_classes)
     stretch = n_epochs if n_classes >= 64 else len(rows)
     n_rows = max(1, RUN // n_classes)
-    terms, singles = np.empty((n_rows, n_classes)), np.empty((n_rows, n_classes), np.float32)
+    doubles, singles = np.empty((n_rows, n_classes)), np.empty((n_rows, n_classes), np.float32)
     totals = np.empty(n_rows)
-    excess = single and not inner_magnitude
     for start in range(0, len(rows), max(1, stretch)):
         for first in range(start, start + stretch - 1, n_rows):
             last = min(first + n_rows, start + stretch - 1)
             p, q, found = rows[first:last], rows[first + 1 : last + 1], totals[: last - first]
-            if not single:
-                _kl_terms(p.reshape(-1), q.reshape(-1), terms.reshape(-1))
-                _sum_terms(terms, inner_magnitude, found)
+            if single:
+                _kl_excesses_single(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
+                _sum_terms(p, q, singles, inner_magnitude, found)
             else:
-                if inner_magnitude:
-                    _kl_terms_single(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
-                else:
-                    _kl_excesses(p.reshape(-1), q.reshape(-1), singles.reshape(-1))
-                _sum_terms(singles, inner_magnitude, found)
+                _kl_excesses(p.reshape(-1), q.reshape(-1), doubles.reshape(-1))
+                _sum_terms(p, q, doubles, inner_magnitude, found)
             i, t = first // n_epochs, first % n_epochs
             for row in range(last - first):
                 if t < n_epochs - 1:
-                    out[i, t] = totals[row] + (sums[i, t + 1] - sums[i, t] if excess else 0.0)
+                    out[i, t] = totals[row]
                     t += 1
                 else:
                     i, t = i + 1, 0

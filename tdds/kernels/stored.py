@@ -63,4 +63,4 @@ def stored_kl_differences(stored, single, inner_magnitude, sums, out):
         last = min(first + step, n_samples)
         probs = _widened(stored[first:last], wide)
         row_sums(probs, sums[first:last])
-        kl_differences(probs, sums[first:last], single, inner_magnitude, out[first:last])
+        kl_differences(probs, single, inner_magnitude, out[first:last])

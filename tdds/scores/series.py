@@ -15,13 +15,11 @@ class Tile(NamedTuple):
     """What a series is computed from: some samples at some epochs, checked."""
 
     values: np.ndarray  # (n_samples, n_epochs, n_classes) probabilities, C-contiguous; losses are (n_samples, n_epochs)
-    sums: np.ndarray  # (n_samples, n_epochs) float64, of the probabilities of each row
     labels: np.ndarray | None  # (n_samples,) int64
 
     def at(self, epochs: slice) -> Tile:
         """The tile of these epochs alone."""
-        values, sums = (np.ascontiguousarray(part[:, epochs]) for part in self[:2])
-        return Tile(values, sums, self.labels)
+        return Tile(np.ascontiguousarray(self.values[:, epochs]), self.labels)
 
 
 class Series(Protocol):
@@ -62,7 +60,9 @@ class WindowedVariances:
 
 @dataclass(frozen=True)
 class KLDifferences:
-    """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}); `inner_magnitude`: each term's absolute value.
+    """Eq. 10: dl_t = sum_c p_{t+1,c} log(p_{t+1,c} / p_{t,c}), less what rounding leaves of sum_c p_{t+1,c} - p_{t,c}.
+
+    `inner_magnitude`: the sum of the absolute values of the first terms.
 
     `single`: of float32 probabilities the terms are computed in float32.
     """
@@ -77,7 +77,7 @@ class KLDifferences:
     def __call__(self, tile: Tile) -> np.ndarray:
         out = np.empty((tile.values.shape[0], tile.values.shape[1] - 1))
         single = self.single and tile.values.dtype == np.float32
-        kernels.kl_differences(tile.values, tile.sums, single, self.inner_magnitude, out)
+        kernels.kl_differences(tile.values, single, self.inner_magnitude, out)
         return out
 
     def of_stored(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -280,8 +280,9 @@ class OnlineTDDS:
     def _differences(self, previous: Tensor, current: Tensor, index: Tensor) -> Tensor:
         """The score's series between two epochs, or at the current one, (n_rows,) float64; all in float64."""
         if isinstance(self._series, KLDifferences):
-            terms = current * torch.log1p((current - previous) / (previous + EPS))
-            return (terms.abs() if self._series.inner_magnitude else terms).sum(dim=1)
+            moved = current - previous
+            terms = current * torch.log1p(moved / (previous + EPS))
+            return (terms.abs() if self._series.inner_magnitude else terms - moved).sum(dim=1)
         if self._labels is not None and isinstance(self._series, (CEDifferences, ErrorNorm)):
             labels = self._labels[index][:, None]
             if isinstance(self._series, ErrorNorm):
