@@ -99,7 +99,8 @@ def score_trajectory(
     damaged : str, default "unchecked"
         These four as for `open_trajectory`.
     memory_limit : float, default 256
-        Bound of the buffers, all threads together, in MiB.
+        Bound of the buffers, all threads together, in MiB. Beside them lie 4 MiB or so a thread, and the scores, twice
+        while they are put together. Of a stream each series is held whole, whatever the limit.
     n_jobs : int, optional
         Threads, as in scikit-learn; a joblib backend in force takes the blocks elsewhere.
     verbose : int, default 0
@@ -178,10 +179,7 @@ def compute_scores(
     TrajectoryError, ValueError
         As for `score_trajectory`.
     """
-    count_epochs(trajectory, scores)
-    for name, score in scores.items():
-        if lack := what_lacks(trajectory, score, features):
-            raise ValueError(f"{name} {lack}")
+    check_scores(trajectory, scores, features)
     raw = dict.fromkeys(scores, np.zeros(trajectory.n_samples))
     if any(score.needs_features for score in scores.values()):
         features = check_features(features, trajectory.n_samples)
@@ -192,16 +190,28 @@ def compute_scores(
         with in_runs(trajectory, plan) as source:
             raw |= _read_scores(source, reading, plan, verbose, partial)
         trajectory.check_unchanged()
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         finished = {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
     for name, values in finished.items():
-        if not np.isfinite(values).all():
-            sample = int(np.argmin(np.isfinite(values)))
-            raise TrajectoryError(
-                f"The {name} score of sample {sample} is {values[sample]}: what was logged is too large to compute "
-                "with; expected finite scores."
-            )
+        check_finite(name, values)
     return finished
+
+
+def check_scores(trajectory: Trajectory, scores: Mapping[str, Score], features: Any) -> None:
+    """Raise where the trajectory has too few epochs for a score, or something that it needs lacks."""
+    count_epochs(trajectory, scores)
+    for name, score in scores.items():
+        if lack := what_lacks(trajectory, score, features):
+            raise ValueError(f"{name} {lack}")
+
+
+def check_finite(name: str, scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        sample = int(np.argmin(np.isfinite(scores)))
+        raise TrajectoryError(
+            f"The {name} score of sample {sample} is {scores[sample]}: what was logged is too large to compute with; "
+            "expected finite scores."
+        )
 
 
 def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
@@ -278,7 +288,9 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is too large is found: by `check_tile`, or by `compute_scores`
+@np.errstate(
+    over="ignore", under="ignore", invalid="ignore"
+)  # what is too large is found: by `check_tile`, or by `compute_scores`
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs

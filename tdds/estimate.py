@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tdds.engine import score_part
+from tdds.engine import check_scores, score_part
 from tdds.planning import BLOCK_BYTES, MEMORY_LIMIT, Plan, in_runs, plan_reading, row_bytes
 from tdds.scores import Score
 from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, SortedRuns, Trajectory
@@ -61,7 +61,10 @@ def estimate_cost(
     """
     if isinstance(trajectory, EpochStream):
         raise TypeError(f"{trajectory!r} is read once; its cost cannot be tried.")
+    check_scores(trajectory, scores, features=())
     reading = {name: score for name, score in scores.items() if score.series(trajectory.kind) is not None}
+    if not reading:
+        return Cost(0, peak_memory() + 8 * trajectory.n_samples * len(scores), 0, 0.0)
     plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
     n_epochs = plan.n_epochs or 0
     n_bytes = trajectory.n_samples * n_epochs * row_bytes(trajectory) // 2

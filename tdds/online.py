@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import check_tile, what_lacks
+from tdds.engine import check_finite, check_tile, what_lacks
 from tdds.planning import BLOCK_BYTES, row_bytes
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
@@ -39,6 +39,7 @@ class OnlineTDDS:
         self.n_epochs = 0
         self.scores: np.ndarray | None = None
         self._previous: np.ndarray | None = None
+        self._diffs = np.empty((0, 0))
 
     def update(self, epoch: Any, labels: Any = None) -> None:
         """Take the next epoch, (n_samples, n_classes), or (n_samples,) of losses; those past T are ignored.
@@ -53,27 +54,27 @@ class OnlineTDDS:
         if self.n_epochs == self.score.T:
             return
         values = np.array(as_array(epoch))
-        if self._previous is not None and values.shape != self._previous.shape:
-            raise TrajectoryError(
-                f"Epoch {self.n_epochs} has shape {values.shape}; expected {self._previous.shape} as before."
-            )
+        for what in ("shape", "dtype") if self._previous is not None else ():
+            before, now = getattr(self._previous, what), getattr(values, what)
+            if before != now:
+                raise TrajectoryError(f"Epoch {self.n_epochs} has {what} {now}; expected {before} as before.")
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)
         if lack := what_lacks(current, self.score):
             raise ValueError(f"tdds {lack}")
         diffs = self._differences(values, current)
-        if self._previous is None:
-            self._diffs = np.zeros((len(values), self.score.windows.width))
-            self._average = np.zeros(len(values))
-        self._diffs = np.column_stack([self._diffs[:, 1:], diffs])
-        self._previous = values
-        self.n_epochs += 1
-        n_windows = self.n_epochs - self.score.K + 1
+        held = np.zeros((len(values), self.score.windows.width)) if self._previous is None else self._diffs
+        held = np.column_stack([held[:, 1:], diffs])
+        n_windows = self.n_epochs + 1 - self.score.K + 1
         if n_windows >= 1:
+            scores = np.zeros(len(values)) if self.scores is None else self.scores.copy()
             gains = self.score.gains(n_windows - 1, n_windows)
-            kernels.moving_average(self.score.windows(self._diffs), gains, self._average)
-            self.scores = self._average.copy()
+            kernels.moving_average(self.score.windows(held), gains, scores)
+            check_finite("tdds", scores)
+            self.scores = scores
+        self._diffs, self._previous = held, values
+        self.n_epochs += 1
 
     def _differences(self, values: np.ndarray, current: Trajectory) -> np.ndarray:
         """The series at `values`, (n_samples,): the difference from the epoch before, 0 at the first epoch, or e_t."""

@@ -48,7 +48,7 @@ def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_lim
     n_workers = 1 if isinstance(trajectory, EpochStream) else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
-    block = block_shape(trajectory, n_epochs, share, int(memory_limit * 2**20) // n_workers, n_series)
+    block = block_shape(trajectory, n_epochs, share, int(min(memory_limit, 2**40) * 2**20) // n_workers, n_series)
     return Plan(n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 

@@ -217,12 +217,12 @@ def check_labels(y: Any, n_samples: int, n_classes: int | None, n_epochs: int | 
         wrong = ~(np.isfinite(as_float) & (as_float == np.floor(as_float)))
         if wrong.any():
             sample = int(np.argmax(wrong))
-            raise ValueError(f"Label of sample {sample} is {labels[sample]!r}; expected an integer.")
+            raise ValueError(f"Label of sample {sample} is {labels[sample]}; expected an integer.")
         labels = as_float
-    wrong = labels < 0 if n_classes is None else (labels < 0) | (labels >= n_classes)
+    wrong = (labels < 0) | (labels >= (n_classes or 2**63))
     if wrong.any():
         sample = int(np.argmax(wrong))
-        expected = "0 or more" if n_classes is None else f"0 to {n_classes - 1}"
+        expected = f"0 to {n_classes - 1}" if n_classes else "0 or more, within 64 bits"
         raise ValueError(f"Label of sample {sample} is {int(labels[sample])}; expected {expected}.")
     return labels.astype(np.int64)
 
@@ -272,10 +272,12 @@ def invalid_row(
         c = int(np.argmax(probs < 0))
         hint = "; pass kind='logits' if these are logits"
         return TrajectoryError(f"Row of {where} holds {probs[c]:.4g} for class {c}, expected probabilities{hint}.")
-    hint = "" if kind == "log_probs" else "; pass kind='logits' if these are logits"
-    return TrajectoryError(
-        f"Row of {where} sums to {probs.sum(dtype=np.float64):.4g}, expected 1 within {sum_tolerance(dtype):g}{hint}."
-    )
+    total, tolerance = probs.sum(dtype=np.float64), sum_tolerance(dtype)
+    hint = "they were rounded after they were computed in another type: pass that type"
+    if abs(total - 1) > 0.1:
+        hint = "pass kind='logits' if these are logits"
+    advice = "" if kind == "log_probs" else f"; {hint}"
+    return TrajectoryError(f"Row of {where} sums to {total:.7g}, expected 1 within {tolerance:g} of {dtype}{advice}.")
 
 
 def damaged_store(problems: Sequence[str], whole: Sequence[int]) -> TrajectoryError:

@@ -15,7 +15,7 @@ def softmax(logits):
 
 
 def kl_difference(p, q, inner_magnitude=False):
-    """Eq. 10 for one sample: `p` at epoch t, `q` at epoch t + 1; less what the rounding of p and q leaves of their sums.
+    """Eq. 10 for one sample: `p` at epoch t, `q` at epoch t + 1; less what rounding leaves of their sums.
 
     Of distributions that is nothing.
     """

@@ -191,25 +191,25 @@ TRAJECTORIES = {
         lambda _: spoiled(lambda row: row * 0.7),
         {},
         tdds.TrajectoryError,
-        r"^Row of sample 17 at epoch 4 sums to 0\.7, expected 1 within 1e-06; pass kind='logits' if these are log",
+        r"^Row of sample 17 at epoch 4 sums to 0\.7, expected 1 within 1e-06 of float64; pass kind='logits' if these ",
     ),
     "float32 sum": (
         lambda _: spoiled(lambda row: row * 0.998, dtype=np.float32),
         {},
         tdds.TrajectoryError,
-        r"^Row of sample 17 at epoch 4 sums to 0\.998, expected 1 within 0\.001; ",
+        r"^Row of sample 17 at epoch 4 sums to 0\.998, expected 1 within 0\.001 of float32; they were rounded",
     ),
     "float16 sum": (
         lambda _: spoiled(lambda row: row * 0.97, dtype=np.float16),
         {},
         tdds.TrajectoryError,
-        r"^Row of sample 17 at epoch 4 sums to 0\.9\d+, expected 1 within 0\.02; ",
+        r"^Row of sample 17 at epoch 4 sums to 0\.9\d+, expected 1 within 0\.02 of float16; they were rounded",
     ),
     "log_probs that sum to 2": (
         lambda _: spoiled(lambda row: row + np.log(2), kind="log_probs"),
         {"kind": "log_probs"},
         tdds.TrajectoryError,
-        r"^Row of sample 17 at epoch 4 sums to 2, expected 1 within 1e-06\.$",
+        r"^Row of sample 17 at epoch 4 sums to 2, expected 1 within 1e-06 of float64\.$",
     ),
     "negative": (
         lambda _: spoiled(lambda row: [0.5, 0.6, -0.1, 0]),
@@ -235,6 +235,12 @@ TRAJECTORIES = {
         {"y": [0] * 20 + [4] * 10},
         ValueError,
         r"^Label of sample 20 is 4; expected 0 to 3\.$",
+    ),
+    "label beyond 64 bits": (
+        lambda _: np.ones((2, 5)),
+        {"y": np.array([2**63, 1], np.uint64)},
+        ValueError,
+        r"^Label of sample 0 is 9223372036854775808; expected 0 or more, within 64 bits\.$",
     ),
     "negative label": (lambda _: probs(), {"y": [-1] * N}, ValueError, r"^Label of sample 0 is -1; expected 0 to 3\.$"),
     "half a label": (

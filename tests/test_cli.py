@@ -404,6 +404,12 @@ def test_what_scoring_takes_is_said_before(logs, tmp_path):
     assert 0 < cost["seconds"] < 10
     assert cost["temporary_files"] == 0
     assert not (tmp_path / "s.h5").exists()
+    without = checks.write_directory(tmp_path / "unlabelled", np.zeros((20, 8, 3)), "logits")
+    dry = ("score", without, "-o", "s.h5", "--K", 5, "--dry-run", "--method")
+    status, _, err = run(*dry, "aum", cwd=tmp_path)
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith("tdds: aum needs labels")
+    assert json.loads(run(*dry, "random", "--json", cwd=tmp_path)[1])["bytes_to_read"] == 0
     status, out, _ = run("info", folder, cwd=tmp_path)
     assert status == 0
     assert re.search(r"scoring +Reads \S+ GB, peak memory about \d+ MiB, about \S+ s\.", out)

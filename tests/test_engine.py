@@ -209,6 +209,12 @@ def test_blocks_hold_their_series_too_and_read_whole_chunks_of_epochs(chunk, n_c
         assert width == 30 or (width - 1) % chunk[1] == 0
 
 
+def test_an_infinite_memory_limit_is_none():
+    probs, _ = checks.logged("probs", (20, 9, 3))
+    scores = tdds.score_trajectory(probs, K=4, memory_limit=np.inf)
+    np.testing.assert_array_equal(scores, tdds.score_trajectory(probs, K=4))
+
+
 def test_labels_given_with_an_open_trajectory_stay_out_of_it():
     values, y = checks.logged("probs")
     trajectory = tdds.open_trajectory(values)
@@ -238,6 +244,7 @@ def test_progress_goes_to_the_standard_error(capsys, monkeypatch):
         (lambda epoch: np.where(np.arange(20)[:, None] == 7, np.nan, epoch), "sample 7 at epoch 4 holds nan"),
         (lambda epoch: epoch[:-1], r"Epoch 4 has shape \(19, 3\); expected \(20, 3\) as before\."),
         (lambda epoch: epoch * 0.7, "sample 0 at epoch 4 sums to 0.7"),
+        (lambda epoch: epoch.astype(np.float16), "Epoch 4 has dtype float16; expected float64 as before"),
     ],
 )
 def test_online_is_as_before_when_an_epoch_is_rejected(spoil, text):
@@ -253,6 +260,16 @@ def test_online_is_as_before_when_an_epoch_is_rejected(spoil, text):
             np.testing.assert_array_equal(online.scores, before)
         online.update(probs[:, t])
     np.testing.assert_allclose(online.scores, tdds.score_trajectory(probs, K=4), rtol=1e-12)
+
+
+def test_online_scores_are_finite_or_an_error():
+    losses = np.array([[1.0, 2.0], [3.0, -1e200], [2.0, 3e200]])
+    online = OnlineTDDS(TDDS(K=3))
+    for epoch in losses[:2]:
+        online.update(epoch)
+    with pytest.raises(tdds.TrajectoryError, match=r"^The tdds score of sample 1 is (inf|nan): what was logged is too"):
+        online.update(losses[2])
+    assert (online.n_epochs, online.scores) == (2, None)
 
 
 def test_online_holds_no_view_of_what_it_was_given():

@@ -295,6 +295,15 @@ def test_a_wrong_argument_leaves_no_thread(tmp_path, options, message):
     assert not [thread for thread in threading.enumerate() if thread.name == "tdds"]
 
 
+def test_probabilities_in_the_place_of_logits_are_refused(tmp_path):
+    probs = torch.softmax(given()[0], dim=-1)
+    for sink in (TrajectoryRecorder(tmp_path / "run", 20, 4), OnlineTDDS(20, 4, K=3)):
+        with pytest.raises(ValueError, match="these are probabilities, and softmax would be taken of them"):
+            sink.update(np.arange(20), probs[0])
+        feed(sink, probs.log())
+    TrajectoryRecorder(tmp_path / "logits", 20, 4, kind="logits").update(np.arange(20), probs[0])
+
+
 def test_the_thread_ends_with_its_recorder(tmp_path):
     recorder = TrajectoryRecorder(tmp_path, 20, 4)
     recorder.update([0], torch.zeros(1, 4))

@@ -58,6 +58,8 @@ def run(cells: Iterable[Cell], work: Workplace, results: Results) -> None:
         asked = list(group)
         dataset = work.load(asked[0])
         pending = [cell for cell in asked if results.get(cell, dataset.sha256) is None]
+        if not pending:
+            print(f"{dataset.name} ({dataset.variant}): all {len(asked)} are in {results.path}; nothing is run")
         folders = work.folders(_with_seed_0(pending), dataset)
         for recording, folder in folders.items():
             row = _record(recording, folder, dataset, work)

@@ -94,6 +94,22 @@ def as_batch(index: Any, values: Tensor, n_samples: int, n_classes: int | None) 
     return samples, values.detach()
 
 
+def check_logits(values: Tensor) -> None:
+    """Raise where all rows, of several classes, are probabilities; waits for the device.
+
+    Raises
+    ------
+    ValueError
+    """
+    if values.ndim == 2 and values.shape[1] > 1 and len(values):
+        sums = values.detach().sum(dim=1, dtype=torch.float32)
+        if bool((values >= 0).all() & ((sums - 1).abs() < 0.01).all()):
+            raise ValueError(
+                "Each row of the predictions is 0 or more and sums to 1: these are probabilities, and softmax would be "
+                "taken of them; pass the logits, or probabilities.log()."
+            )
+
+
 def as_kind(values: Tensor, kind: str, dtype: torch.dtype) -> Tensor:
     """What is stored, in memory of its own; the writer casts logarithms and losses, which may not fit `dtype`."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tdds.kernels import EPS
 from tdds.scores import FORMULATIONS, TDDS, CEDifferences, ErrorNorm, KLDifferences
-from tdds.torch.batches import Background, as_batch, as_kind, torch_dtype
+from tdds.torch.batches import Background, as_batch, as_kind, check_logits, torch_dtype
 from tdds.validation import TrajectoryError, check_choice, check_integer, check_labels, missing_sample
 
 
@@ -138,9 +138,12 @@ class OnlineTDDS:
         Raises
         ------
         TypeError, ValueError
-            The batch has the wrong type or shape, or names a sample out of range.
+            The batch has the wrong type or shape, names a sample out of range, or is the first and holds probabilities
+            in the place of logits.
         """
         samples, logits = as_batch(index, logits, *self._shape)
+        if self._n_rows == 0:
+            check_logits(logits)
         if self.n_epochs == self.score.T:
             return
         values = as_kind(logits, "losses" if self._shape[1] is None else "probs", self.dtype).to(self.dtype)

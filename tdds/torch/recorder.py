@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tdds.store import TrajectoryWriter
-from tdds.torch.batches import Background, as_batch, as_kind, rank_and_world_size, torch_dtype
+from tdds.torch.batches import Background, as_batch, as_kind, check_logits, rank_and_world_size, torch_dtype
 from tdds.torch.online import OnlineTDDS
 from tdds.validation import TrajectoryError, check_choice
 
@@ -137,6 +137,7 @@ class TrajectoryRecorder:
         self._kind = kind
         self._shape = n_samples, None if kind == "losses" else n_classes
         self._warned = False
+        self._checked = kind in ("logits", "losses")  # that the first batch holds logits
         self._write = partial(_write, self._writer)
         self._background = Background()
         weakref.finalize(self, self._background.stop)
@@ -161,11 +162,15 @@ class TrajectoryRecorder:
         Raises
         ------
         TypeError, ValueError
-            The batch has the wrong type or shape, or the recorder is closed.
+            The batch has the wrong type or shape, the first holds probabilities in the place of logits, or the recorder
+            is closed.
         TrajectoryError
             Writing failed since the last call, unless ``on_error="warn"``.
         """
         samples, logits = as_batch(index, logits, *self._shape)
+        if not self._checked:
+            check_logits(logits)
+            self._checked = True
         if not self._failed():
             values = as_kind(logits, self._kind, self._dtype)
             self._background.put(self._write, samples, values)
