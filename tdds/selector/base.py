@@ -201,7 +201,7 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def _asked(self):
         """The scores to compute, by name: the one that decides and, where the sampler looks at another, that one.
 
-        Where `T` is left out, the other looks at no more epochs than the one that decides.
+        Where `T` is left out, "confidence" beside a score is of the epochs of that score.
         """
         score, second = self._score(), self._sampler().second
         if second is None:
