@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from tdds.engine import compute_scores, what_lacks
+from tdds.engine import MEMORY_LIMIT, compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
-from tdds.scores import METHODS, make_scores
+from tdds.scores import METHODS, default_K, make_scores
 from tdds.sources import open_trajectory
-from tdds.validation import check_choice, check_labels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,10 +143,11 @@ def compare_scores(
     method: str | Sequence[str] | None = None,
     pruning_rate: float | Sequence[float] = (0.5, 0.9),
     T: int | Sequence[int] | None = None,
-    K: int | Sequence[int] = 10,
+    K: int | Sequence[int] | None = None,
     beta: float | Sequence[float] = 0.9,
     formulation: str | Sequence[str] = "paper",
     loss: str | Sequence[str] = "kl",
+    magnitude: bool | Sequence[bool] = True,
     margin_of: str | Sequence[str] = "probs",
     random_state: Any = None,
     features: Any = None,
@@ -155,6 +155,8 @@ def compare_scores(
     axes: str | None = None,
     kind: str | None = None,
     missing: str = "error",
+    damaged: str = "unchecked",
+    memory_limit: float = MEMORY_LIMIT,
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Comparison:
@@ -175,20 +177,23 @@ def compare_scores(
     pruning_rate : float or list of float, default (0.5, 0.9)
         Shares *removed* at which coresets are compared; each holds the samples that its score prefers, ties to the
         lower index.
-    T, K, beta, formulation, loss, margin_of : value or list of values
-        As for `score_trajectory`. A method is compared at every combination of those listed that it has.
+    T, K, beta, formulation, loss, magnitude, margin_of : value or list of values
+        As for `score_trajectory`. A method is compared at every combination of those listed that it has. K left out is
+        10, or all epochs of a shorter trajectory.
     random_state : int, Generator, RandomState or None, default None
         Seed of "random".
     features : (n_samples, n_features) array, optional
         Needed by "moderate".
     keeps : dict of str, optional
-        Of scores that are no method's own: which are kept, "largest" where left out, "smallest", or nearest the
-        "median" of their class.
+        By the name of a score, which are kept: the "largest", the "smallest", or those nearest the "median" of their
+        class. Left out, what its method keeps, "largest" where it is no method's own.
     axes, kind : str, optional
     missing : str, default "error"
+    damaged : str, default "unchecked"
+    memory_limit : float, default 256
     n_jobs : int, optional
     verbose : int, default 0
-        These five as for `score_trajectory`.
+        These seven as for `score_trajectory`.
 
     Returns
     -------
@@ -212,26 +217,32 @@ def compare_scores(
     >>> comparison
     <Comparison of 3 scores of 500 samples, at p = 0.9>
     """
-    parameters = {"T": T, "K": K, "beta": beta, "formulation": formulation, "loss": loss, "margin_of": margin_of}
-    parameters |= {"random_state": random_state}
+    parameters = {"T": T, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
+    parameters |= {"margin_of": margin_of, "random_state": random_state}
+    asked = dict(keeps or {})
     rates = [float(rate) for rate in np.atleast_1d(pruning_rate)]
 
     def prefer(run: Any) -> dict[str, np.ndarray]:
         """The scores of a run by name, turned so that the largest are kept."""
         if isinstance(run, Mapping):
             known = {name: getattr(METHODS.get(str(name).split(":")[0]), "keeps", "largest") for name in run}
-            return _turn(run, known | dict(keeps or {}), y)
-        trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, labels=y)
+            return _turn(run, known | asked, y)
+        trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
         allowed = [
             name for name in METHODS if name != "random" and not what_lacks(trajectory, METHODS[name](), features)
         ]
-        chosen = make_scores(allowed if method is None else method, **parameters)
-        scores = compute_scores(trajectory, chosen, features=features, n_jobs=n_jobs, verbose=verbose)
-        return _turn(scores, {name: score.keeps for name, score in chosen.items()}, trajectory.labels)
+        width = default_K(trajectory.n_epochs) if K is None else K
+        chosen = make_scores(allowed if method is None else method, K=width, **parameters)
+        scores = compute_scores(
+            trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
+        )
+        return _turn(scores, {name: score.keeps for name, score in chosen.items()} | asked, trajectory.labels)
 
     named = isinstance(source, Mapping) and not all(map(_is_scores, source.values()))
     runs = _matched({name: prefer(run) for name, run in (source if named else {"": source}).items()})
     names = tuple(next(iter(runs.values()), ()))
+    if unknown := [name for name in asked if name not in names]:
+        raise ValueError(f"keeps names {unknown[0]!r}, which is no score here; expected some of {', '.join(names)}.")
     if len(names) * len(runs) < 2:
         raise ValueError(
             f"There is {names[0] if names else 'nothing'} to compare, and no other; name two, or two runs."
@@ -275,12 +286,6 @@ def _is_scores(value: Any) -> bool:
 
 
 def _turn(scores: Mapping[str, Any], keeps: Mapping[str, str], labels: Any) -> dict[str, np.ndarray]:
-    for keep in keeps.values():
-        check_choice("keeps", keep, ("largest", "smallest", "median"))
-    if "median" in keeps.values():
-        if labels is None:
-            raise ValueError("Scores kept near the median of their class need labels; pass y, one integer a sample.")
-        labels = check_labels(labels, len(next(iter(scores.values()))), None)
     return {name: preference(np.asarray(values, dtype=float), keeps[name], labels) for name, values in scores.items()}
 
 

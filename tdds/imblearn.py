@@ -11,7 +11,7 @@ An array of trajectories, samples first, is sliced with X and y by cross-validat
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from tdds.rows import check_rows, take_rows
-from tdds.selector import CoresetSelector, TDDSSelector
-from tdds.sources import open_trajectory
+from tdds.selector import CoresetSelector, Selector, TDDSSelector
+from tdds.sources import Trajectory
 
 __all__ = ["CoresetSampler", "TDDSSampler"]
 
@@ -65,7 +65,8 @@ class _CoresetSampler(BaseSampler):
         ----------
         X : n_samples rows of any kind that a selector's `transform` takes, of any number of axes
         y : (n_samples,) labels
-            Integers in [0, n_classes), or names, which count as the trajectory's classes in sorted order.
+            Integers in [0, n_classes), or names, which count as the trajectory's classes in sorted order. A method that
+            reads them needs one of each class then; a sampler, such as "class_balanced", does not.
         trajectory : anything that `open_trajectory` opens
             Of these samples, in this order.
 
@@ -95,10 +96,11 @@ class _CoresetSampler(BaseSampler):
             )
         validate_data(self, X, skip_check_array=True)
         selector = self._selector(**self.get_params(deep=False))
-        trajectory = open_trajectory(trajectory, axes=self.axes, kind=self.kind, missing=self.missing)
+        selector._validate_params()
+        trajectory = selector._open(trajectory)
         for rows in (X, y):
             check_rows(rows, trajectory.n_samples)
-        selector.fit(trajectory, _as_labels(np.asarray(names), trajectory.n_classes))
+        selector.fit(trajectory, _as_labels(np.asarray(names), selector, trajectory))
         self.selector_ = selector
         self.sample_indices_ = selector.sample_indices_
         return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
@@ -175,9 +177,14 @@ class CoresetSampler(_CoresetSampler):
     __init__ = CoresetSelector.__init__
 
 
-def _as_labels(names: np.ndarray, n_classes: int | None) -> Any:
-    """`names` as integers from 0: numbers as they are; words by their place, where every class has a sample."""
+def _as_labels(names: np.ndarray, selector: Selector, trajectory: Trajectory) -> np.ndarray:
+    """`names` as integers from 0: numbers as they are; words by their place in sorted order."""
     if names.dtype.kind not in "OUS":
         return names
     classes, labels = np.unique(names, return_inverse=True)
-    return labels if len(classes) == n_classes else None
+    if selector._reads_classes(trajectory.kind) and len(classes) != trajectory.n_classes:
+        raise ValueError(
+            f"y holds {len(classes)} names, the trajectory {trajectory.n_classes} classes: which name is which class "
+            f"is not known; pass integers from 0 to {(trajectory.n_classes or 1) - 1} for y."
+        )
+    return labels

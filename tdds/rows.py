@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ def check_rows(X: Any, n_samples: int) -> None:
     Raises
     ------
     TypeError
-        X has no length: a stream, or no container at all.
+        X has no length: a stream, or no container at all; or it is a mapping, whose items are no rows.
     ValueError
         X has another number of rows.
     """
+    if isinstance(X, Mapping):
+        raise TypeError(f"X is a {type(X).__name__} of {len(X)} entries, not of rows; pass each of them by itself.")
     try:
         n_rows = X.shape[0] if getattr(X, "shape", ()) else len(X)
     except TypeError as error:

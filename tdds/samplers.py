@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from tdds.validation import check_choice, check_integer, check_real, random_generator
+from tdds.validation import check_choice, check_integer, check_labels, check_real, random_generator
 
 WEIGHTINGS = ("per_sample", "root", "batch_mean", "none")
 
@@ -73,7 +73,7 @@ def importance_weights(scores: np.ndarray, indices: np.ndarray, weighting: str =
         "per_sample": scaled R, divided by its mean over the kept samples, so that the learning rate keeps its meaning.
         "root": the same of the square root of scaled R, whose tail is lighter.
         "batch_mean": scaled R as it is; the authors multiply a batch's mean loss by the batch's mean weight.
-        "none": 1. Constant scores weigh 1 as well.
+        "none": 1. Constant scores weigh 1 as well, and so do kept samples that are all of the least score.
 
     Returns
     -------
@@ -84,26 +84,35 @@ def importance_weights(scores: np.ndarray, indices: np.ndarray, weighting: str =
     if weighting == "none" or low == high:
         return np.ones(len(indices))
     scaled = (scores[indices] - low) / (high - low)
-    if weighting == "batch_mean":
-        return scaled
     if weighting == "root":
         scaled = np.sqrt(scaled)
     mean = scaled.mean()
-    return scaled / mean if mean > 0 else np.ones(len(indices))
+    if not mean > 0:
+        return np.ones(len(indices))
+    return scaled if weighting == "batch_mean" else scaled / mean
 
 
 def preference(scores: np.ndarray, keeps: str, labels: np.ndarray | None = None) -> np.ndarray:
     """`scores` turned so that the largest are kept, by what their method keeps.
 
     That is the "largest", the "smallest", or those nearest the "median" of their class, which needs `labels`.
+
+    Raises
+    ------
+    ValueError
+        `keeps` is not known, or labels are needed or do not fit.
     """
+    check_choice("keeps", keeps, ("largest", "smallest", "median"))
     if keeps != "median":
         return scores if keeps == "largest" else -scores
-    labels = np.asarray(labels)
-    medians = np.zeros(labels.max() + 1)
-    for c in np.unique(labels):
-        medians[c] = np.median(scores[labels == c])
-    return -np.abs(scores - medians[labels])
+    if labels is None:
+        raise ValueError("Scores kept near the median of their class need labels; pass y, one integer a sample.")
+    labels = check_labels(labels, len(scores), None)
+    preferred = np.empty(len(scores))
+    order = np.argsort(labels, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        preferred[own] = -np.abs(scores[own] - np.median(scores[own]))
+    return preferred
 
 
 @dataclass(frozen=True)

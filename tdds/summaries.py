@@ -25,13 +25,18 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
     """Edges of bins, geometric where the scores are heavy-tailed, one a value where they are few counts.
 
     The first geometric bin begins at the 0.005 quantile of the scores above 0; what lies below belongs to it as well.
+    Scores too near each other for so many bins lie in the middle of wider ones.
     """
     low, high = scores.min(), scores.max()
     if is_heavy_tailed(scores):
         return np.geomspace(_low(scores), high, N_BINS + 1)
     if _are_counts(scores) and high - low < N_BINS:
         return np.arange(low, high + 2) - 0.5
-    return np.histogram_bin_edges(scores, N_BINS)
+    edges = np.linspace(low, high, N_BINS + 1)
+    if (np.diff(edges) > 0).all():
+        return edges
+    around = max(0.5, 1e-9 * abs(low))
+    return np.linspace(low - around, high + around, N_BINS + 1)
 
 
 def bin_of(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -114,6 +114,35 @@ def test_scores_by_name(y):
     assert near.correlations[0, 1] == pytest.approx(1)
 
 
+def test_keeps_of_a_trajectory_and_of_names_that_are_not_there(probs, y):
+    usual, turned = (
+        compare_scores(probs, y, method=["tdds", "aum"], K=4, keeps=keeps) for keeps in (None, {"aum": "largest"})
+    )
+    assert turned.correlations[0, 1] == pytest.approx(-usual.correlations[0, 1])
+    for source in (probs, {"a": np.ones(3), "b": np.ones(3)}):
+        with pytest.raises(ValueError, match=r"^keeps names 'zz', which is no score here; expected some of \w+, \w+"):
+            compare_scores(source, keeps={"zz": "smallest"})
+
+
+def test_K_left_out_fits_a_short_trajectory(probs, y):
+    assert compare_scores(probs[:, :8], y).names == compare_scores(probs[:, :8], y, K=8).names
+    np.testing.assert_array_equal(
+        compare_scores(probs[:, :8], y).correlations, compare_scores(probs[:, :8], y, K=8).correlations
+    )
+    np.testing.assert_array_equal(compare_scores(probs, y).correlations, compare_scores(probs, y, K=10).correlations)
+
+
+def test_what_is_passed_through(probs, y, tmp_path):
+    comparison = compare_scores(probs, y, method="tdds", loss="ce", K=4, magnitude=[True, False], memory_limit=8)
+    signed, absolute = (tdds.score_trajectory(probs, y, loss="ce", K=4, magnitude=one) for one in (False, True))
+    assert comparison.names == ("tdds:magnitude=True", "tdds:magnitude=False")
+    assert comparison.correlations[0, 1] == pytest.approx(equations.spearman(signed, absolute))
+    with pytest.raises(ValueError, match=r"^memory_limit=0\.0 is out of range"):
+        compare_scores(probs, K=4, memory_limit=0)
+    with pytest.raises(ValueError, match=r"^damaged='error', but .* has no checksums"):
+        compare_scores(probs, K=4, damaged="error")
+
+
 def test_constant_scores_correlate_with_nothing():
     comparison = compare_scores({"flat": np.ones(10), "up": np.arange(10.0)}, pruning_rate=0.5)
     assert np.isnan(comparison.correlations[0, 1])

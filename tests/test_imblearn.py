@@ -87,8 +87,11 @@ def test_names_as_labels():
     birds_missing = np.flatnonzero(LABELS > 0)
     sampler, part = CoresetSampler("tdds", K=4), (X[birds_missing], names[LABELS[birds_missing]])
     assert sampler.fit_resample(*part, trajectory=PROBS[birds_missing])[0].shape == ((len(birds_missing) + 1) // 2, 4)
-    with pytest.raises(ValueError, match=r"^el2n needs labels with these parameters; pass y, one integer a sample\.$"):
-        CoresetSampler("el2n").fit(*part, trajectory=PROBS[birds_missing])  # which class is which column?
+    with pytest.raises(ValueError, match=r"^y holds 2 names, the trajectory 3 classes: which name .* 0 to 2 for y\.$"):
+        CoresetSampler("el2n").fit(*part, trajectory=PROBS[birds_missing])
+    sampler = CoresetSampler("entropy", "class_balanced").fit(*part, trajectory=PROBS[birds_missing])
+    twin = CoresetSelector("entropy", "class_balanced").fit(PROBS[birds_missing], LABELS[birds_missing])
+    assert sampler.sample_indices_.tolist() == twin.sample_indices_.tolist()
 
 
 # ---------------------------------------------------------------------------------------------------- in a pipeline
@@ -179,7 +182,7 @@ def test_a_trajectory_that_did_not_arrive_is_an_error():
 )
 def test_refuses(given, error, text):
     rows, y, trajectory = given
-    sampler = TDDSSampler(K=4)
+    sampler = CoresetSampler("el2n")
     with pytest.raises(error, match=text):
         sampler.fit_resample(rows, y, trajectory=trajectory)
     assert not hasattr(sampler, "sample_indices_")

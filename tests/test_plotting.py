@@ -57,8 +57,10 @@ def test_scores_and_threshold_of_a_selector():
         (RNG.normal(size=900), "linear"),
         (RNG.poisson(1.0, size=900), "linear"),
         (np.zeros(50), "linear"),
+        (np.where(np.arange(50) % 2, 0.3, np.nextafter(0.3, 1)), "linear"),
+        (np.where(np.arange(50) % 2, 3e20, np.nextafter(3e20, 0)), "linear"),
     ],
-    ids=["heavy tail", "normal", "counts", "constant"],
+    ids=["heavy tail", "normal", "counts", "constant", "a hair apart", "large and a hair apart"],
 )
 def test_axis_is_logarithmic_where_the_scores_are_heavy_tailed(scores, scale):
     display = plotting.ScoreDisplay.from_scores(scores, pruning_rate=0.9)
@@ -81,6 +83,49 @@ def test_the_smallest_are_kept_on_the_left():
     display = plotting.ScoreDisplay.from_scores(scores, pruning_rate=0.75, keeps="smallest")
     assert display.line_.get_xdata()[0] == scores[49]
     assert heights(display.kept_bars_)[30:].sum() == 0
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_cannot_be_drawn(score):
+    with pytest.raises(ValueError, match=rf"^The score of sample 2 is {score}; expected finite numbers\.$"):
+        plotting.ScoreDisplay.from_scores([0.1, 0.2, score], pruning_rate=0.5)
+
+
+def test_the_threshold_is_drawn_where_it_parts_the_scores():
+    features = RNG.normal(size=(N, 3))
+    for method, sampler in [("el2n", "stratified"), ("el2n", "class_balanced"), ("moderate", "top")]:
+        selector = tdds.CoresetSelector(method, sampler, random_state=0).fit(PROBS, LABELS, features=features)
+        assert plotting.ScoreDisplay.from_estimator(selector).line_ is None
+    display = plotting.ScoreDisplay.from_scores(selector.scores_, pruning_rate=0.5, keeps="median", y=LABELS)
+    assert display.line_ is None
+    assert sorted(display.indices) == selector.sample_indices_.tolist()
+
+
+def test_what_a_classifier_pruned():
+    from sklearn.linear_model import SGDClassifier
+
+    X = RNG.normal(size=(N, 3))
+    model = tdds.CoresetClassifier(
+        SGDClassifier(loss="log_loss"), n_epochs=6, K=4, sampler="class_balanced", random_state=0
+    ).fit(X, LABELS)
+    display = plotting.ScoreDisplay.from_estimator(model)
+    assert heights(display.kept_bars_).sum() == len(model.sample_indices_)
+    np.testing.assert_array_equal(plotting.DataMapDisplay.from_estimator(model, PROBS, LABELS).scores, model.scores_)
+    assert plotting.ClassBalanceDisplay.from_estimator(model, LABELS).kept.sum() == len(model.sample_indices_)
+    story = plotting.SampleStoryDisplay.from_estimator(model, PROBS, 17).story
+    np.testing.assert_allclose(story.averages[-1], equations.tdds(PROBS[17:18], K=4)[0], rtol=1e-6)
+    assert plotting.OverlapDisplay.from_estimator(model, PROBS, T=[T], K=[4]).overlaps.tolist() == [[1]]
+
+
+def test_a_short_trajectory_with_axes_of_its_own():
+    logged = np.log(PROBS[:, :7]).transpose(1, 0, 2)
+    said = {"axes": "TNC", "kind": "log_probs", "missing": "error"}
+    story = plotting.SampleStoryDisplay.from_trajectory(logged, 17, **said).story
+    np.testing.assert_allclose(story.averages, equations.tdds(PROBS[17:18, :7], K=7), rtol=1e-6)
+    overlap = plotting.OverlapDisplay.from_trajectory(logged, T=np.arange(5, 8, 2), K=np.array([5, 7]), **said)
+    assert overlap.overlaps.shape == (2, 2)
+    assert overlap.overlaps[1, 1] == 1
+    assert overlap.title == "shared with T=7, K=7, 50% removed"
 
 
 def test_story_of_a_sample_ends_in_its_score():
@@ -176,6 +221,14 @@ def test_lines_and_notes_are_legible_on_light_and_dark_grounds(style):
         assert abs(highest - ground) > abs(lowest - ground)
 
 
+def test_numbers_in_cells_are_legible():
+    display = plotting.OverlapDisplay(np.linspace(0, 1, 101).reshape(1, -1), "a", range(101)).plot()
+    for value, text in zip(display.overlaps[0], display.texts_, strict=True):
+        ground, ink = luminance(display.image_.cmap(value)[:3]), luminance(text.get_color())
+        light, dark = max(ground, ink), min(ground, ink)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, value
+
+
 def test_map_shows_at_most_so_many_samples_the_highest_on_top():
     display = plotting.DataMapDisplay.from_trajectory(PROBS, LABELS, K=5, n_shown=50)
     shown = display.shown_
@@ -207,6 +260,42 @@ def test_balance_of_many_classes_shows_the_ends():
     assert shares[display.classes_[:15]].max() <= np.sort(shares)[14]
     assert shares[display.classes_[15:]].min() >= np.sort(shares)[-15]
     assert "70 classes between" in [text.get_text() for text in display.ax_.texts]
+
+
+@pytest.mark.parametrize("max_classes", [1, 2, 3, 5, 9])
+def test_balance_shows_no_more_classes_than_asked_for(max_classes):
+    display = plotting.ClassBalanceDisplay(np.arange(1, 6), np.full(5, 9), max_classes=max_classes).plot()
+    assert len(display.classes_) == min(max_classes, 5)
+    assert display.classes_[-1] == 4
+    notes = [text.get_text() for text in display.ax_.texts]
+    assert notes == ([f"{5 - max_classes} classes between"] if max_classes < 5 else [])
+
+
+@pytest.mark.parametrize(
+    ("draw", "text"),
+    [
+        (lambda: plotting.ClassBalanceDisplay([1], [2], max_classes=0), r"^max_classes=0 is too small"),
+        (
+            lambda: plotting.ClassBalanceDisplay.from_indices(LABELS, [0], class_names=NAMES[:2]),
+            r"^2 class_names for 5 classes; expected one a class\.$",
+        ),
+        (
+            lambda: plotting.SampleStoryDisplay.from_trajectory(PROBS, 0, class_names=NAMES[:2]),
+            r"^2 class_names for 5 classes; expected one a class\.$",
+        ),
+        (
+            lambda: plotting.ClassBalanceDisplay.from_indices(LABELS, []),
+            r"^indices must be one or more integers from 0 to 119\.$",
+        ),
+        (
+            lambda: plotting.ClassBalanceDisplay.from_indices(LABELS, [N]),
+            r"^indices must be one or more integers from 0 to 119\.$",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn(draw, text):
+    with pytest.raises(ValueError, match=text):
+        draw()
 
 
 def test_balance_of_a_selector():

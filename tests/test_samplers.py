@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import tdds
 from tdds.samplers import (
     SAMPLERS,
+    WEIGHTINGS,
     BetaDraw,
     Stratified,
     count_kept,
@@ -88,7 +89,17 @@ def test_constant_scores_weigh_1(weighting):
 
 
 def test_weights_of_the_least_scores_alone_are_1():
-    assert importance_weights(np.array([0.0, 0.0, 1.0]), np.array([0, 1])).tolist() == [1, 1]
+    for weighting in WEIGHTINGS:
+        assert importance_weights(np.array([0.0, 0.0, 1.0]), np.array([0, 1]), weighting).tolist() == [1, 1]
+
+
+def test_preference_refuses():
+    with pytest.raises(ValueError, match=r"^keeps='most' is not known; expected one of 'largest', 'smallest', 'median"):
+        preference(SCORES, "most")
+    with pytest.raises(ValueError, match=r"^Scores kept near the median of their class need labels; pass y, one int"):
+        preference(SCORES, "median")
+    with pytest.raises(ValueError, match=r"^4 labels for 5 samples; expected one a sample\.$"):
+        preference(SCORES, "median", [0, 1, 0, 1])
 
 
 def test_unknown_weighting():
@@ -250,6 +261,20 @@ def test_the_draw_of_dual_looks_at_the_epochs_of_dual(form):
     m = tdds.score_trajectory(probs[:, :30], y, method="confidence")
     scores = tdds.score_trajectory(probs, y, method="dual")
     np.testing.assert_array_equal(kept, BetaDraw()(scores, 60, second=m, random_state=0))
+
+
+def test_the_draw_of_dual_looks_at_the_epochs_of_dual_past_the_thirtieth():
+    probs, y = trajectory(n_epochs=40)
+    kept = tdds.CoresetSelector("dual", "beta", K=35, random_state=0).fit(probs, y).sample_indices_
+    m = tdds.score_trajectory(probs, y, method="confidence", T=35)
+    scores = tdds.score_trajectory(probs, y, method="dual", K=35)
+    np.testing.assert_array_equal(kept, BetaDraw()(scores, 60, second=m, random_state=0))
+
+
+@pytest.mark.parametrize("sampler", [Stratified, lambda scores, n_kept, **beside: np.arange(n_kept)])
+def test_what_is_no_sampler(sampler):
+    with pytest.raises(TypeError, match=r"^sampler=<.*> is no sampler; expected one of 'top', .*, or an object with"):
+        tdds.CoresetSelector("el2n", sampler).fit(*trajectory())
 
 
 def test_a_sampler_as_an_object():

@@ -251,3 +251,17 @@ def test_a_stream_that_ends_too_early_names_the_method():
 
 def test_make_score_takes_what_a_method_has():
     assert make_score("entropy", T=3, K=5, beta=0.1, nonsense=1).T == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"magnitude": "False"}, r"^magnitude must be True or False, got 'False'\.$"),
+        ({"magnitude": 1}, r"^magnitude must be True or False, got 1\.$"),
+        ({"method": None}, r"^method=None is no method; expected a name or a list of names: tdds, entropy, "),
+        ({"method": 5}, r"^method=5 is no method; "),
+    ],
+)
+def test_what_is_no_magnitude_and_no_method(options, text):
+    with pytest.raises(TypeError, match=text):
+        tdds.score_trajectory(np.full((8, 5, 3), 1 / 3), K=4, **options)

@@ -679,6 +679,46 @@ def test_indexed_dataset_items():
             IndexedDataset(other)
 
 
+class ReadAtOnce:
+    """As Hugging Face's data sets: a batch in one call."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, i):
+        raise AssertionError("one by one")
+
+    def __getitems__(self, batch):
+        assert type(batch) is list
+        return [{"x": 10 * i} for i in batch]
+
+
+def test_batches_are_read_at_once_where_the_dataset_can():
+    kept = [8, 3, 5]
+    for dataset in (
+        CoresetDataset(IndexedDataset(ReadAtOnce()), kept, weights=[0.5, 1, 2]),
+        IndexedDataset(CoresetDataset(ReadAtOnce(), kept, weights=[0.5, 1, 2])),
+    ):
+        ((index, batch, weights),) = DataLoader(dataset, batch_size=3)
+        assert batch["x"].tolist() == [80, 30, 50]
+        assert weights.tolist() == [0.5, 1, 2]
+        assert index.tolist() in ([8, 3, 5], [0, 1, 2])
+    with pytest.raises(IndexError, match=r"^Item 3 of 3\.$"):
+        dataset.__getitems__([3])
+
+
+def test_coreset_of_a_classifier():
+    from sklearn.linear_model import SGDClassifier
+
+    X, y = load_digits(return_X_y=True)
+    model = tdds.CoresetClassifier(
+        SGDClassifier(loss="log_loss"), n_epochs=4, K=3, sampler="class_balanced", weighting="root", random_state=0
+    ).fit(X, y)
+    kept = CoresetDataset(list(zip(X, y, strict=True)), model)
+    np.testing.assert_allclose(kept.weights, model.sample_weight_, rtol=1e-6)
+    assert kept.indices.tolist() == list(CoresetSampler(model, shuffle=False)) == model.sample_indices_.tolist()
+
+
 def test_coreset_dataset_of_a_selector():
     dataset = digits(60)
     probs = torch.softmax(given(60, 12, 10)[0], -1).transpose(0, 1).numpy()

@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from scipy import stats
 from sklearn.utils.validation import check_is_fitted
 
-from tdds.plotting.style import BLUE, LINES, grey, ink, legend_above, new_axes, tdds_score
-from tdds.scores import TDDS
+from tdds.plotting.style import BLUE, LINES, check_names, grey, ink, legend_above, new_axes, selector_of, tdds_score
+from tdds.scores import TDDS, default_K
 from tdds.sources import open_trajectory
 from tdds.summaries import class_counts, default_grid, overlap_grid
-from tdds.validation import check_labels
+from tdds.validation import check_integer, check_labels
 
 
 class ClassBalanceDisplay:
@@ -32,6 +32,7 @@ class ClassBalanceDisplay:
     kept, full : (n_classes,) int arrays
         Samples of each class in the coreset, and in all data; classes without any are left out.
     class_names : sequence of str, optional
+        One a class.
     max_classes : int, default 30
 
     Attributes
@@ -58,18 +59,19 @@ class ClassBalanceDisplay:
     ) -> None:
         self.kept = np.asarray(kept)
         self.full = np.asarray(full)
+        check_names(class_names, len(self.full))
         self.class_names = class_names
-        self.max_classes = max_classes
+        self.max_classes = check_integer("max_classes", max_classes, 1)
 
     @classmethod
     def from_estimator(
         cls, estimator: Any, y: Any, *, class_names: Sequence[str] | None = None, ax: Axes | None = None
     ) -> ClassBalanceDisplay:
-        """Draw what a fitted `TDDSSelector` or `CoresetSelector` keeps.
+        """Draw what a fitted selector, or `CoresetClassifier`, keeps.
 
         Parameters
         ----------
-        estimator : fitted selector
+        estimator : fitted selector or CoresetClassifier
         y : (n_samples,) integers
             Labels.
         class_names : sequence of str, optional
@@ -84,8 +86,9 @@ class ClassBalanceDisplay:
             `y` does not fit.
         """
         check_is_fitted(estimator)
-        y = check_labels(y, len(estimator.support_), None)
-        return cls.from_indices(y, estimator.sample_indices_, class_names=class_names, ax=ax)
+        selector = selector_of(estimator)
+        y = check_labels(y, len(selector.support_), None)
+        return cls.from_indices(y, selector.sample_indices_, class_names=class_names, ax=ax)
 
     @classmethod
     def from_indices(
@@ -104,9 +107,12 @@ class ClassBalanceDisplay:
         Raises
         ------
         ValueError
-            `y` are no labels.
+            `y` are no labels, there are no indices, or one is out of range.
         """
-        kept, full = class_counts(check_labels(y, len(y), None), np.asarray(indices))
+        y, indices = check_labels(y, len(y), None), np.asarray(indices)
+        if indices.dtype.kind not in "iub" or not indices.size or not 0 <= indices.min() <= indices.max() < len(y):
+            raise ValueError(f"indices must be one or more integers from 0 to {len(y) - 1}.")
+        kept, full = class_counts(y, indices)
         return cls(kept, full, class_names=class_names).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> ClassBalanceDisplay:
@@ -124,7 +130,8 @@ class ClassBalanceDisplay:
         full, kept = self.full / self.full.sum(), self.kept / self.kept.sum()
         order = present[np.argsort(kept[present] / full[present], kind="stable")]
         half = self.max_classes // 2
-        self.classes_ = order if len(order) <= self.max_classes else np.r_[order[:half], order[-half:]]
+        n_between = max(0, len(order) - self.max_classes)
+        self.classes_ = np.r_[order[:half], order[half + n_between :]]
         rows = np.arange(len(self.classes_))
         ax = new_axes(ax, (5.5, 1.2 + 0.22 * len(rows)))
         self.ax_, self.figure_ = ax, ax.figure
@@ -133,10 +140,10 @@ class ClassBalanceDisplay:
         (self.full_,) = ax.plot(full, rows, "o", color=ink(), markerfacecolor=ax.get_facecolor(), label="of all data")
         (self.kept_,) = ax.plot(kept, rows, "o", color=BLUE, label="of the coreset")
         names = [str(c) if self.class_names is None else str(self.class_names[c]) for c in self.classes_]
-        if len(self.classes_) < len(order):
+        if n_between:
             ax.axhline(half - 0.5, color=grey(), linestyle=":", linewidth=1)
             ax.annotate(
-                f"{len(order) - 2 * half} classes between", (1, half - 0.5), xycoords=("axes fraction", "data"),
+                f"{n_between} classes between", (1, half - 0.5), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize="small", color=ink(),
             )  # fmt: skip
         ax.set_yticks(rows, names, fontsize="small" if len(rows) > 12 else None)
@@ -200,8 +207,11 @@ class OverlapDisplay:
         y: Any = None,
         T: Sequence[int] | None = None,
         K: Sequence[int] | None = None,
-        score: TDDS = TDDS(),  # noqa: B008  # frozen
+        score: TDDS | None = None,
         pruning_rate: float = 0.5,
+        axes: str | None = None,
+        kind: str | None = None,
+        missing: str = "error",
         ax: Axes | None = None,
     ) -> OverlapDisplay:
         """Draw how much of the coreset of `score` remains at each T and K; all are scored in one reading.
@@ -214,10 +224,13 @@ class OverlapDisplay:
             Labels, where `score` needs them.
         T, K : sequences of int, optional
             Values spread over the epochs where left out.
-        score : TDDS, default TDDS()
-            What the others are compared with.
+        score : TDDS, optional
+            What the others are compared with; ``TDDS()`` where left out, of a trajectory of under 10 epochs with all of
+            them for K.
         pruning_rate : float in [0, 1), default 0.5
             Share of the samples that is removed.
+        axes, kind, missing : str, optional
+            As for `open_trajectory`.
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
@@ -226,10 +239,11 @@ class OverlapDisplay:
         TrajectoryError, ValueError, TypeError, FileNotFoundError
             As for `score_trajectory`.
         """
-        trajectory = open_trajectory(source, labels=y)
+        trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
+        score = score or TDDS(K=default_K(trajectory.n_epochs))
         n_epochs = score.check(trajectory.n_epochs)
         some_T, some_K = default_grid(trajectory.n_epochs or n_epochs or 0)
-        T, K = T or some_T, K or some_K
+        T, K = some_T if T is None else T, some_K if K is None else K
         return cls(
             overlap_grid(trajectory, score, T, K, pruning_rate),
             T,
@@ -254,8 +268,8 @@ class OverlapDisplay:
 
         Parameters
         ----------
-        estimator : TDDSSelector
-            Its parameters count; it need not be fitted.
+        estimator : TDDSSelector, or fitted CoresetClassifier
+            Its parameters count; a selector need not be fitted.
         source : array, path, iterable of epochs or Trajectory
         y : (n_samples,) integers, optional
         T, K : sequences of int, optional
@@ -268,8 +282,8 @@ class OverlapDisplay:
         TrajectoryError, ValueError, FileNotFoundError
             As for `from_trajectory`.
         """
-        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
-        score, rate = tdds_score(estimator), estimator.pruning_rate
+        selector = selector_of(estimator)
+        trajectory, score, rate = selector._open(source), tdds_score(selector), selector.pruning_rate
         return cls.from_trajectory(trajectory, y=y, T=T, K=K, score=score, pruning_rate=rate, ax=ax)
 
     @classmethod
@@ -316,7 +330,7 @@ class OverlapDisplay:
         self.texts_ = [
             ax.text(
                 j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize="small",
-                color="white" if value < 0.55 else "black",
+                color="white" if value < 0.47 else "black",
             )
             for (i, j), value in np.ndenumerate(self.overlaps) if np.isfinite(value)
         ]  # fmt: skip

@@ -12,9 +12,20 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.utils.validation import check_is_fitted
 
 from tdds.engine import score_trajectory
-from tdds.plotting.style import BLUE, RED, grey, ink, is_dark, legend_above, new_axes, tdds_score
+from tdds.plotting.style import (
+    BLUE,
+    RED,
+    check_names,
+    grey,
+    ink,
+    is_dark,
+    legend_above,
+    new_axes,
+    selector_of,
+    tdds_score,
+)
 from tdds.samplers import Top, count_kept, draw_coreset
-from tdds.scores import TDDS
+from tdds.scores import TDDS, default_K
 from tdds.sources import open_trajectory
 from tdds.summaries import Story, bin_counts, is_heavy_tailed, score_bins, tell_story
 
@@ -30,7 +41,7 @@ class ScoreDisplay:
     indices : (n_kept,) int array, optional
         The samples that are kept.
     threshold : float, optional
-        The least score kept, or the greatest where the smallest are.
+        The least score kept, or the greatest where the smallest are; what parts the kept from the others.
     name : str, default "score"
         Below the axis.
 
@@ -57,17 +68,22 @@ class ScoreDisplay:
         self, scores: Any, *, indices: Any = None, threshold: float | None = None, name: str = "score"
     ) -> None:
         self.scores = np.asarray(scores, dtype=np.float64)
+        if not np.isfinite(self.scores).all():
+            sample = int(np.argmin(np.isfinite(self.scores)))
+            raise ValueError(f"The score of sample {sample} is {self.scores[sample]}; expected finite numbers.")
         self.indices = indices
         self.threshold = threshold
         self.name = name
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> ScoreDisplay:
-        """Draw the scores and the choice of a fitted `TDDSSelector` or `CoresetSelector`.
+        """Draw the scores and the choice of a fitted selector, or `CoresetClassifier`.
+
+        The threshold is drawn where there is one: for the sampler "top", but of "moderate".
 
         Parameters
         ----------
-        estimator : fitted selector
+        estimator : fitted selector or CoresetClassifier
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
@@ -77,9 +93,12 @@ class ScoreDisplay:
             Before `fit`.
         """
         check_is_fitted(estimator)
-        name = f"{getattr(estimator, 'method', 'tdds')} score"
-        display = cls(estimator.scores_, indices=estimator.sample_indices_, threshold=estimator.threshold_, name=name)
-        return display.plot(ax)
+        selector = selector_of(estimator)
+        score = selector._score()
+        parts = isinstance(selector._sampler(), Top) and score.keeps != "median"
+        threshold = selector.threshold_ if parts else None
+        name = f"{score.name} score"
+        return cls(selector.scores_, indices=selector.sample_indices_, threshold=threshold, name=name).plot(ax)
 
     @classmethod
     def from_scores(
@@ -88,7 +107,7 @@ class ScoreDisplay:
         *,
         pruning_rate: float | None = None,
         keeps: str = "largest",
-        labels: Any = None,
+        y: Any = None,
         name: str = "score",
         ax: Axes | None = None,
     ) -> ScoreDisplay:
@@ -101,21 +120,22 @@ class ScoreDisplay:
             Share of the samples that is removed; no choice is shown where left out.
         keeps : {"largest", "smallest", "median"}, default "largest"
             Which of the scores are kept.
-        labels : (n_samples,) integers, optional
-            Needed where those nearest the median of their class are kept.
+        y : (n_samples,) integers, optional
+            Labels; needed where those nearest the median of their class are kept.
         name : str, default "score"
         ax : matplotlib Axes, optional
 
         Raises
         ------
         TypeError, ValueError
-            `pruning_rate` is out of range.
+            `pruning_rate` is out of range, `y` does not fit, or a score is not finite.
         """
-        scores = np.asarray(scores, dtype=np.float64)
-        if pruning_rate is None:
-            return cls(scores, name=name).plot(ax)
-        coreset = draw_coreset(scores, keeps, Top(), count_kept(len(scores), pruning_rate), labels=labels)
-        return cls(scores, indices=coreset.indices, threshold=coreset.threshold, name=name).plot(ax)
+        display = cls(scores, name=name)
+        if pruning_rate is not None:
+            n_kept = count_kept(len(display.scores), pruning_rate)
+            coreset = draw_coreset(display.scores, keeps, Top(), n_kept, labels=y)
+            display.indices, display.threshold = coreset.indices, None if keeps == "median" else coreset.threshold
+        return display.plot(ax)
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draw on `ax`, or on a new figure.
@@ -176,6 +196,8 @@ class SampleStoryDisplay:
     """
 
     def __init__(self, story: Story, *, sample: int, class_names: Sequence[str] | None = None) -> None:
+        if story.values.ndim == 2:
+            check_names(class_names, story.values.shape[1])
         self.story = story
         self.sample = sample
         self.class_names = class_names
@@ -187,7 +209,10 @@ class SampleStoryDisplay:
         sample: int,
         *,
         y: Any = None,
-        score: TDDS = TDDS(),  # noqa: B008  # frozen
+        score: TDDS | None = None,
+        axes: str | None = None,
+        kind: str | None = None,
+        missing: str = "error",
         class_names: Sequence[str] | None = None,
         ax: Axes | None = None,
     ) -> SampleStoryDisplay:
@@ -201,8 +226,11 @@ class SampleStoryDisplay:
             From 0, in the original order.
         y : (n_samples,) integers, optional
             Labels; left out, the source's own.
-        score : TDDS, default TDDS()
-            The score with its parameters, such as ``TDDS(T=30, K=5)``.
+        score : TDDS, optional
+            The score with its parameters, such as ``TDDS(T=30, K=5)``; ``TDDS()`` where left out, of a trajectory of
+            under 10 epochs with all of them for K.
+        axes, kind, missing : str, optional
+            As for `open_trajectory`.
         class_names : sequence of str, optional
         ax : matplotlib Axes, optional
             Its place is split into three; a new figure where left out.
@@ -212,7 +240,8 @@ class SampleStoryDisplay:
         ValueError, TrajectoryError
             There is no such sample, the trajectory is a stream, or the score does not fit it.
         """
-        story = tell_story(open_trajectory(source, labels=y), sample, score)
+        trajectory = open_trajectory(source, axes=axes, kind=kind, missing=missing, labels=y)
+        story = tell_story(trajectory, sample, score or TDDS(K=default_K(trajectory.n_epochs)))
         return cls(story, sample=sample, class_names=class_names).plot(ax)
 
     @classmethod
@@ -230,8 +259,8 @@ class SampleStoryDisplay:
 
         Parameters
         ----------
-        estimator : TDDSSelector
-            Its parameters count; it need not be fitted.
+        estimator : TDDSSelector, or fitted CoresetClassifier
+            Its parameters count; a selector need not be fitted.
         source, sample, y, class_names, ax
             As for `from_trajectory`.
 
@@ -242,8 +271,8 @@ class SampleStoryDisplay:
         ValueError, TrajectoryError
             As for `from_trajectory`.
         """
-        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
-        score = tdds_score(estimator)
+        selector = selector_of(estimator)
+        trajectory, score = selector._open(source), tdds_score(selector)
         return cls.from_trajectory(trajectory, sample, y=y, score=score, class_names=class_names, ax=ax)
 
     def plot(self, ax: Axes | None = None) -> SampleStoryDisplay:
@@ -431,7 +460,7 @@ class DataMapDisplay:
 
         Parameters
         ----------
-        estimator : fitted selector
+        estimator : fitted selector or CoresetClassifier
         source : array, path or Trajectory
             What it was fitted to.
         y : (n_samples,) integers, optional
@@ -447,15 +476,16 @@ class DataMapDisplay:
             As for `score_trajectory`, or the trajectory is of another number of samples.
         """
         check_is_fitted(estimator)
-        trajectory = open_trajectory(source, axes=estimator.axes, kind=estimator.kind, missing=estimator.missing)
-        if trajectory.n_samples != len(estimator.scores_):
+        selector = selector_of(estimator)
+        trajectory = selector._open(source)
+        if trajectory.n_samples != len(selector.scores_):
             raise ValueError(
                 f"The trajectory holds {trajectory.n_samples} samples, the estimator was fitted to "
-                f"{len(estimator.scores_)}; pass the one that it was fitted to."
+                f"{len(selector.scores_)}; pass the one that it was fitted to."
             )
-        spread = score_trajectory(trajectory, y, method=["confidence", "variability"], T=estimator.T)
-        name = f"{getattr(estimator, 'method', 'tdds')} score"
-        return cls.from_scores(**spread, scores=estimator.scores_, name=name, n_shown=n_shown, ax=ax)
+        spread = score_trajectory(trajectory, y, method=["confidence", "variability"], T=selector.T)
+        name = f"{selector._score().name} score"
+        return cls.from_scores(**spread, scores=selector.scores_, name=name, n_shown=n_shown, ax=ax)
 
     def plot(self, ax: Axes | None = None) -> DataMapDisplay:
         """Draw on `ax`, or on a new figure.

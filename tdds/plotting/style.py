@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -53,6 +54,16 @@ def legend_above(ax: Axes, **options: Any) -> None:
         frameon=False, fontsize="small", ncols=4, handlelength=1.2, columnspacing=1, borderaxespad=0.2,
         loc="lower left", bbox_to_anchor=(0, 1), **options,
     )  # fmt: skip
+
+
+def selector_of(estimator: Any) -> Any:
+    """The selector that a `CoresetClassifier` or a sampler was fitted with; a selector itself."""
+    return getattr(estimator, "selector_", estimator)
+
+
+def check_names(class_names: Sequence[str] | None, n_classes: int) -> None:
+    if class_names is not None and len(class_names) < n_classes:
+        raise ValueError(f"{len(class_names)} class_names for {n_classes} classes; expected one a class.")
 
 
 def tdds_score(estimator: Any) -> TDDS:

@@ -19,7 +19,7 @@ from tdds._version import __version__
 from tdds.engine import compute_scores, read_sample
 from tdds.report.samples import Samples
 from tdds.samplers import count_kept, preference
-from tdds.scores import AUM, METHODS, TDDS, make_score
+from tdds.scores import AUM, METHODS, TDDS, default_K, make_score
 from tdds.sources import Trajectory, open_trajectory
 from tdds.summaries import bin_of, default_grid, is_heavy_tailed, overlap_grid, score_bins
 from tdds.tables import ScoreTable, replacing
@@ -253,7 +253,7 @@ def _grid(table: ScoreTable, trajectory: Trajectory, pruning_rate: float) -> dic
     n_epochs = trajectory.n_epochs or 0
     if n_epochs < 3:
         return None
-    score: Any = TDDS(K=min(10, n_epochs))
+    score: Any = TDDS(K=default_K(n_epochs))
     if "tdds" in table.scores:
         score = make_score("tdds", **table.parameters["tdds"])
     T, K = default_grid(n_epochs)

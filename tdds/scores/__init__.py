@@ -3,7 +3,7 @@
 The engine computes each distinct series once, however many scores stand on it.
 """
 
-from tdds.scores.making import make_score, make_scores
+from tdds.scores.making import default_K, make_score, make_scores
 from tdds.scores.methods import (
     AUM,
     DUAL,
@@ -84,6 +84,7 @@ __all__ = [
     "Variability",
     "WindowedVariances",
     "Windows",
+    "default_K",
     "make_score",
     "make_scores",
     "preset",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import product
 from typing import Any
@@ -24,6 +24,11 @@ def make_score(method: str, **parameters: Any) -> Score:
     return METHODS[method](**{name: value for name, value in parameters.items() if name in own})
 
 
+def default_K(n_epochs: int | None) -> int:
+    """The usual width of a window, 10, or all epochs of a shorter trajectory; no window is narrower than 3."""
+    return 10 if n_epochs is None else max(3, min(10, n_epochs))
+
+
 def make_scores(method: str | Sequence[str], **parameters: Any) -> dict[str, Score]:
     """Every method with every combination of those of its parameters that are lists, by name.
 
@@ -35,10 +40,13 @@ def make_scores(method: str | Sequence[str], **parameters: Any) -> dict[str, Sco
     ValueError, TypeError
         There is no such method, a parameter of it is out of range, or nothing is left.
     """
+    methods = [method] if isinstance(method, str) else method
+    if not isinstance(methods, Iterable):
+        raise TypeError(f"method={method!r} is no method; expected a name or a list of names: {', '.join(METHODS)}.")
     varied = {name for name, value in parameters.items() if isinstance(value, (list, tuple, range))}
     grids = {name: value if name in varied else [value] for name, value in parameters.items()}
     scores: dict[str, Score] = {}
-    for one in [method] if isinstance(method, str) else method:
+    for one in methods:
         check_choice("method", one, tuple(METHODS))
         own = [field.name for field in fields(METHODS[one]) if field.name in grids]
         for values in product(*(grids[name] for name in own)):

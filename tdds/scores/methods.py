@@ -115,6 +115,8 @@ class TDDS(_Method):
     def __post_init__(self) -> None:
         check_windows(self.T, self.K, None)
         check_real("beta", self.beta, 0, 1)
+        if not isinstance(self.magnitude, (bool, np.bool_)):
+            raise TypeError(f"magnitude must be True or False, got {self.magnitude!r}.")
         check_choice("formulation", self.formulation, tuple(FORMULATIONS))
         check_choice("loss", self.loss, LOSSES)
 
@@ -435,9 +437,11 @@ class Moderate(_OfNoEpoch):
 
     def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         distances = np.empty(len(raw))
-        for c in np.unique(np.asarray(labels)):
-            own = raw[labels == c].astype(np.float64)
-            distances[labels == c] = np.linalg.norm(own - own.mean(axis=0), axis=1)
+        classes = np.asarray(labels)
+        order = np.argsort(classes, kind="stable")
+        for own in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+            features = raw[own].astype(np.float64)
+            distances[own] = np.linalg.norm(features - features.mean(axis=0), axis=1)
         return distances
 
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +16,7 @@ from tdds.rows import check_rows, take_rows
 from tdds.samplers import WEIGHTINGS, count_kept, draw_coreset
 from tdds.scores import make_score
 from tdds.sources import open_trajectory
+from tdds.validation import check_labels
 
 
 class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
@@ -50,7 +50,8 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             (n_samples, n_epochs) of losses. Where a store is damaged, what ``open_trajectory(path, damaged="skip")``
             opens.
         y : (n_samples,) integers, optional
-            Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own.
+            Labels in [0, n_classes), where the score or the sampler needs them; left out, the trajectory's own. Where
+            neither does, anything of that length: a Pipeline hands y to every step.
         trajectory : anything that `open_trajectory` opens, optional
             Scored in the place of the first argument, which is then the data that it belongs to: what a Pipeline with
             metadata routing hands over.
@@ -73,7 +74,11 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self._validate_params()
         sampler = self._sampler()
         data, source = (None, prob_trajectory) if trajectory is None else (prob_trajectory, trajectory)
-        trajectory = open_trajectory(source, axes=self.axes, kind=self.kind, missing=self.missing, labels=y)
+        trajectory = self._open(source)
+        if y is not None and self._reads_labels(trajectory.kind):
+            trajectory = open_trajectory(trajectory, labels=y)
+        elif y is not None:
+            check_labels(np.zeros(len(y)), trajectory.n_samples, None, trajectory.n_epochs)
         if data is not None:
             check_rows(data, trajectory.n_samples)
         count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
@@ -109,14 +114,12 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         NotFittedError
             Before `fit`.
         ValueError
-            X has another number of rows, or holds nan.
+            X has another number of rows.
         TypeError
             X has no rows to take: filter a stream by `sample_indices_` instead.
         """
         check_is_fitted(self, "support_")
         check_rows(X, len(self.support_))
-        if isinstance(X, np.ndarray) and X.dtype.kind == "f":
-            assert_all_finite(X, input_name="X")
         return take_rows(X, self.sample_indices_)
 
     def fit_transform(self, X, y=None, *, trajectory=None, features=None):
@@ -140,6 +143,20 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             As for `fit` and `transform`.
         """
         return self.fit(X, y, trajectory=trajectory, features=features).transform(X)
+
+    def set_output(self, *, transform=None):
+        """Change nothing: whatever is asked for, the container that comes in goes out.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            Not looked at; a Pipeline passes it to every step.
+
+        Returns
+        -------
+        self
+        """
+        return self
 
     def select(self, *arrays):
         """Keep the chosen rows of several containers at once, in the style of `train_test_split`.
@@ -178,13 +195,26 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         check_is_fitted(self, "support_")
         return self.sample_indices_ if indices else self.support_
 
+    def _open(self, source):
+        return open_trajectory(source, axes=self.axes, kind=self.kind, missing=self.missing)
+
     def _asked(self):
-        """The scores to compute, by name: the one that decides and, where the sampler looks at another, that one."""
+        """The scores to compute, by name: the one that decides and, where the sampler looks at another, that one.
+
+        Where `T` is left out, "confidence" beside a score is of the epochs of that score.
+        """
         score, second = self._score(), self._sampler().second
         if second is None:
             return {score.name: score}
-        beside = make_score(second, T=self.T, default_T=getattr(score, "default_T", None))
+        beside = make_score(second, T=self.T, default_T=score.check(None) or None)
         return {score.name: score, f"The sampler's {second}": beside}
+
+    def _reads_classes(self, kind):
+        """Whether a score of a trajectory of `kind` takes a label for the place of its class."""
+        return any(getattr(score.series(kind), "needs_labels", False) for score in self._asked().values())
+
+    def _reads_labels(self, kind):
+        return self._sampler().needs_labels or self._score().needs_features or self._reads_classes(kind)
 
     def _keep(self, scores, **beside):
         coreset = draw_coreset(

@@ -164,8 +164,8 @@ class TDDSSelector(Selector):
     def partial_fit(self, epoch_probs, y=None):
         """Take one epoch while training runs; no trajectory is stored anywhere.
 
-        The fitted attributes exist from the K-th epoch on and equal those of `fit` to rounding. Epochs past T are
-        ignored. Holds the last epoch, and K numbers a sample.
+        The fitted attributes exist from the K-th epoch on and equal those of `fit` to rounding; those of a `fit` before
+        go with the first epoch. Epochs past T are ignored. Holds the last epoch, and K numbers a sample.
 
         Parameters
         ----------
@@ -188,9 +188,13 @@ class TDDSSelector(Selector):
         self._validate_params()
         if np.ndim(epoch_probs):
             count_kept(len(epoch_probs), self.pruning_rate, self.n_select)
-        online = getattr(self, "_online", None) or OnlineTDDS(self._score(), kind=self.kind)
+        begun = getattr(self, "_online", None)
+        online = begun or OnlineTDDS(self._score(), kind=self.kind)
         self._check_unchanged(online)
         online.update(epoch_probs, y)
+        if begun is None:
+            for name in [name for name in vars(self) if name.endswith("_")]:
+                delattr(self, name)
         self._online = online
         self.n_features_in_ = online.n_epochs
         return self if online.scores is None else self._keep(online.scores)
@@ -340,4 +344,10 @@ class CoresetSelector(Selector):
         return make_score(**{name: value for name, value in self.get_params(deep=False).items() if name != "sampler"})
 
     def _sampler(self):
-        return SAMPLERS[self.sampler]() if isinstance(self.sampler, str) else self.sampler
+        sampler = SAMPLERS[self.sampler]() if isinstance(self.sampler, str) else self.sampler
+        if isinstance(sampler, type) or not (hasattr(sampler, "second") and hasattr(sampler, "needs_labels")):
+            raise TypeError(
+                f"sampler={sampler!r} is no sampler; expected one of {', '.join(map(repr, SAMPLERS))}, or an object "
+                "with `second`, `needs_labels` and a call, such as Stratified(cutoff=0.2)."
+            )
+        return sampler

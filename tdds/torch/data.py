@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class IndexedDataset(Dataset[Any]):
         i = _position(i, len(self))
         return (i, *_as_items(self.dataset[i]))
 
+    def __getitems__(self, batch: Sequence[int]) -> list[tuple[Any, ...]]:
+        positions = [_position(i, len(self)) for i in batch]
+        return [(i, *_as_items(item)) for i, item in zip(positions, _read(self.dataset, positions), strict=True)]
+
 
 class CoresetDataset(Dataset[Any]):
     """The samples of a dataset that are kept, each with its weight: `[j]` is ``(*item, weight)``.
@@ -66,7 +70,7 @@ class CoresetDataset(Dataset[Any]):
     ----------
     dataset : Dataset
         The whole one, with ``len`` and ``[i]``.
-    coreset : fitted selector, or (n_kept,) integers
+    coreset : fitted selector or CoresetClassifier, or (n_kept,) integers
         A selector brings its `sample_indices_` and `sample_weight_`.
     weights : (n_kept,) floats, optional
         In the place of the selector's; 1 for indices alone.
@@ -95,6 +99,7 @@ class CoresetDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, coreset: Any, weights: Any = None) -> None:
         self.dataset = _check_map_style(dataset)
+        coreset = getattr(coreset, "selector_", coreset)
         self.indices = _coreset_indices(coreset, len(dataset))
         if weights is None:
             weights = getattr(coreset, "sample_weight_", np.ones(len(self.indices)))
@@ -114,6 +119,11 @@ class CoresetDataset(Dataset[Any]):
         j = _position(j, len(self))
         return (*_as_items(self.dataset[int(self.indices[j])]), self.weights[j])
 
+    def __getitems__(self, batch: Sequence[int]) -> list[tuple[Any, ...]]:
+        positions = [_position(j, len(self)) for j in batch]
+        items = _read(self.dataset, self.indices[positions].tolist())
+        return [(*_as_items(item), self.weights[j]) for j, item in zip(positions, items, strict=True)]
+
 
 class CoresetSampler(Sampler[int]):
     """Draw the kept samples of the whole dataset, shared among the processes of DistributedDataParallel.
@@ -123,7 +133,7 @@ class CoresetSampler(Sampler[int]):
 
     Parameters
     ----------
-    coreset : fitted selector, or (n_kept,) integers
+    coreset : fitted selector or CoresetClassifier, or (n_kept,) integers
     shuffle : bool, default True
         Another order in every epoch, the same in all processes before it is shared out.
     seed : int, default 0
@@ -160,7 +170,7 @@ class CoresetSampler(Sampler[int]):
             rank, num_replicas = rank_and_world_size()
         if check_integer("rank", rank, 0) >= check_integer("num_replicas", num_replicas, 1):
             raise ValueError(f"rank={rank} of num_replicas={num_replicas}; expected 0 to {num_replicas - 1}.")
-        self.indices = _coreset_indices(coreset, None)
+        self.indices = _coreset_indices(getattr(coreset, "selector_", coreset), None)
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.num_replicas, self.rank = num_replicas, rank
         self.epoch = 0
@@ -233,6 +243,12 @@ def _check_map_style(dataset: Any) -> Any:
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise TypeError(f"Expected a dataset with len() and [i], got {type(dataset).__name__}.")
     return dataset
+
+
+def _read(dataset: Any, batch: list[int]) -> Any:
+    """The items at `batch`, at once where the dataset can, as Hugging Face's do."""
+    read = getattr(dataset, "__getitems__", None)
+    return [dataset[i] for i in batch] if read is None else read(batch)
 
 
 def _position(i: Any, length: int) -> int:
