@@ -131,7 +131,7 @@ def draw_coreset(
     n_kept: int,
     *,
     labels: np.ndarray | None = None,
-    weighting: str = "per_sample",
+    weighting: str = "none",
     **beside: Any,
 ) -> Coreset:
     """The coreset of `scores`, as their method defines them; `beside` is what else `sampler` takes."""

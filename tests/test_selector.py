@@ -60,7 +60,8 @@ def test_the_literal_line():
 @pytest.mark.parametrize("formulation", ["paper", "reference", "datacull"])
 @pytest.mark.parametrize("loss", ["kl", "ce"])
 def test_fitted_attributes(probs, y, loss, formulation):
-    selector = TDDSSelector(K=4, beta=0.7, pruning_rate=0.75, loss=loss, formulation=formulation)
+    options = {"K": 4, "beta": 0.7, "pruning_rate": 0.75, "loss": loss, "formulation": formulation}
+    selector = TDDSSelector(**options, weighting="per_sample")
     assert selector.fit(probs, y) is selector
     scores = equations.tdds(probs, y, K=4, beta=0.7, loss=loss, formulation=formulation)
     kept = equations.top(scores, 0.75)
@@ -470,7 +471,7 @@ def test_clone_repr_and_parameters(selector, probs):
         "formulation": "paper",
         "loss": "kl",
         "magnitude": True,
-        "weighting": "per_sample",
+        "weighting": "none",
         "axes": None,
         "kind": None,
         "missing": "error",

@@ -42,7 +42,7 @@ class TDDSSelector(Selector):
         the distance of the prediction from the label in the place of the change (needs `y`).
     magnitude : bool, default True
         Take the absolute value of the change (Eq. 8).
-    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
+    weighting : {"none", "root", "per_sample", "batch_mean"}, default "none"
         What `sample_weight_` holds; see `tdds.samplers.importance_weights`.
     axes : {"NTC", "TNC", "NT", "TN"}, optional
         Axes of an array; samples first where left out.
@@ -65,7 +65,7 @@ class TDDSSelector(Selector):
     sample_indices_ : (n_kept,) int array
         Ascending indices of the kept samples in the original data.
     sample_weight_ : (n_kept,) float64 array
-        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
+        Weight of each kept sample in training, in the order of `sample_indices_`: 1, or as `weighting` says (Eq. 13).
     threshold_ : float
         The least kept score.
     n_features_in_ : int
@@ -107,7 +107,7 @@ class TDDSSelector(Selector):
         formulation="paper",
         loss="kl",
         magnitude=True,
-        weighting="per_sample",
+        weighting="none",
         axes=None,
         kind=None,
         missing="error",
@@ -244,7 +244,7 @@ class CoresetSelector(Selector):
         "tdds" takes the absolute value of the change (Eq. 8).
     margin_of : {"probs", "logits"}, default "probs"
         What the margin of "aum" is taken of.
-    weighting : {"per_sample", "root", "batch_mean", "none"}, default "per_sample"
+    weighting : {"none", "root", "per_sample", "batch_mean"}, default "none"
         What `sample_weight_` holds; see `tdds.samplers.importance_weights`. Of a method that keeps the smallest, the
         scores are turned first.
     random_state : int, Generator, RandomState or None, default None
@@ -271,7 +271,7 @@ class CoresetSelector(Selector):
     sample_indices_ : (n_kept,) int array
         Ascending indices of the kept samples in the original data.
     sample_weight_ : (n_kept,) float64 array
-        Weight of each kept sample in training (Eq. 13), in the order of `sample_indices_`.
+        Weight of each kept sample in training, in the order of `sample_indices_`: 1, or as `weighting` says (Eq. 13).
     threshold_ : float
         The score of the least preferred sample that is kept: the least, or the greatest where the method keeps the
         smallest, or the one farthest from its class's median.
@@ -311,7 +311,7 @@ class CoresetSelector(Selector):
         loss="kl",
         magnitude=True,
         margin_of="probs",
-        weighting="per_sample",
+        weighting="none",
         random_state=None,
         axes=None,
         kind=None,
