@@ -116,6 +116,16 @@ def test_other_parameters_data_or_damage_start_over(folder, tmp_path):
         assert names(tmp_path) == ["run", "scores.h5", "tasks"]
 
 
+def test_other_axes_start_over(tmp_path):
+    """Where there are as many epochs as classes, the size does not tell the axes."""
+    np.save(tmp_path / "square.npy", np.random.default_rng(0).normal(size=(N_SAMPLES, 8, 8)).astype(np.float32))
+    ask = ["score", "square.npy", "--kind", "logits", "--K", 3, "-o", "scores.h5", "--axes"]
+    kill_at(0.3, *ask, "NCT", cwd=tmp_path)
+    n_tasks(tmp_path)
+    assert command(*ask, "NTC", cwd=tmp_path, before=COUNTED).communicate()[1] == ""
+    assert n_tasks(tmp_path) == 80
+
+
 # -------------------------------------------------------------------------------------------------------------- Ctrl-C
 
 INTERRUPTED = "tdds: interrupted; the output is as it was. The same command starts anew, `tdds score` from the samples"

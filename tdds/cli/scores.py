@@ -98,7 +98,7 @@ def score(
     import numpy as np
 
     from tdds.engine import compute_scores
-    from tdds.partial import PartialScores, count_samples
+    from tdds.partial import PartialScores
     from tdds.scores import make_scores
     from tdds.tables import ScoreTable, check_scores_output, read_column
 
@@ -125,9 +125,11 @@ def score(
             return print_json(dataclasses.asdict(cost))
         say(say_cost(cost))
         return None
-    partial = PartialScores(output, trajectory, chosen) if trajectory.paths_read() else None
-    if partial and (n_done := sum(map(count_samples, partial.load()))):
-        err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {partial.folder}", highlight=False)
+
+    def going_on(n_done: int, folder: Path) -> None:
+        err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {folder}", highlight=False)
+
+    partial = PartialScores(output, trajectory, chosen, going_on) if trajectory.paths_read() else None
     scores = compute_scores(
         trajectory,
         chosen,
