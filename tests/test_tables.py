@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_cli import run
 
 from tdds import TrajectoryError
 from tdds._version import __version__
-from tdds.tables import ScoreTable, check_scores_output, combine_tables, write_all_rows
+from tdds.tables import ScoreTable, check_scores_output, combine_tables, read_column, write_all_rows
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -216,3 +217,37 @@ def test_command_line(tmp_path, pq):
     status, _, err = run("combine", "0.parquet", "0.parquet", "-o", "m.h5", cwd=tmp_path)
     assert status == 1
     assert "the same trajectory" in err
+
+
+@pytest.fixture
+def columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", labels=[0, 1], ids=["a", "b"])
+    np.save("y.npy", [0, 1])
+    (tmp_path / "names.txt").write_bytes("\ufeffcat\ndog\n".encode())
+
+
+@pytest.mark.usefixtures("columns")
+def test_a_column_is_the_one_that_is_asked_for():
+    assert read_column("data.npz").tolist() == [0, 1]
+    assert read_column("data.npz", "ids").tolist() == ["a", "b"]
+    assert read_column("data.npz::labels", "ids").tolist() == [0, 1]
+    assert read_column("names.txt", "class_names").tolist() == ["cat", "dog"]
+
+
+@pytest.mark.usefixtures("columns")
+@pytest.mark.parametrize(
+    ("place", "what", "message"),
+    [
+        ("data.npz", "features", r"^data\.npz: holds no 'features', but labels, ids; say which, as data\.npz::NAME\.$"),
+        ("y.npy::bar", "labels", r"^y\.npy::bar: only arrays in \.npz and HDF5 files have names; leave ::bar out\.$"),
+        ("names.txt::bar", "ids", r"^names\.txt::bar: only arrays"),
+        ("bad.npy", "ids", r"^bad\.npy: cannot be read as a file of ids: "),
+        ("bad.npz", "labels", r"^bad\.npz: is no \.npz file, or was cut short\.$"),
+    ],
+)
+def test_a_column_that_is_not_there(place, what, message):
+    for name in ("bad.npy", "bad.npz"):
+        Path(name).write_bytes(b"bad")
+    with pytest.raises(TrajectoryError, match=message):
+        read_column(place, what)

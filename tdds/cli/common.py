@@ -156,7 +156,7 @@ def open_source(
         missing=missing,
         damaged=damaged,
         labels=None if labels is None else read_column(labels),
-        ids=None if ids is None else read_column(ids),
+        ids=None if ids is None else read_column(ids, "ids"),
     )
 
 

@@ -133,7 +133,7 @@ def score(
     scores = compute_scores(
         trajectory,
         chosen,
-        features=None if features is None else read_column(features),
+        features=None if features is None else read_column(features, "features"),
         memory_limit=memory_limit,
         n_jobs=n_jobs,
         verbose=err.is_terminal,
@@ -353,7 +353,7 @@ def compare(
         loss=parse_list("loss", loss, str),
         margin_of=parse_list("margin-of", margin_of, str),
         random_state=random_state,
-        features=None if features is None else read_column(features),
+        features=None if features is None else read_column(features, "features"),
         axes=axes,
         kind=kind,
         missing=missing,

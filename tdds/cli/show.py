@@ -71,7 +71,7 @@ def report(
         name=str(scores),
         samples=Images(images) if images else Rows(data) if data else None,
         trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing),
-        class_names=None if class_names is None else read_column(class_names).astype(str).tolist(),
+        class_names=None if class_names is None else read_column(class_names, "class_names").astype(str).tolist(),
         method=method,
         pruning_rate=pruning_rate,
         command=typed_command(),

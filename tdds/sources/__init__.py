@@ -70,7 +70,8 @@ def open_trajectory(
           ``{t}_Output.npy`` and ``{t}_Index.npy``; ``"file.h5::name"`` or ``"run.zarr::name"`` for any array in one.
         - The logs of other tools (docs/logs.md): dataset cartography's and datacull's JSON lines, Dyn-Unc's text,
           coverage-centric selection's pickles.
-        - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes).
+        - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes). One of 1-D arrays, which
+          may be samples or epochs, needs `axes`.
     axes : {"NTC", "TNC", "NT", "TN"}, optional
         What the axes of an array are; left out, samples come first. A foreign HDF5 or zarr array must say, and logs
         of a form that has its own order must not.
@@ -78,7 +79,7 @@ def open_trajectory(
         What the values are; left out, what the file says, logits for a directory of ``.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
         What to do where logs in arrival order lack a sample at an epoch: raise, or repeat its value of the epoch
-        before; before its first, its first. An array lacks none.
+        before; before its first, its first, be it past T. An array lacks none.
     damaged : {"unchecked", "error", "skip"}, default "unchecked"
         Whether the values of a store or a packed file are held against their checksums, which reads all of it once
         more. Unchecked, an error is raised only where something cannot be read or is no distribution. "error" raises
@@ -120,12 +121,17 @@ def open_trajectory(
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
         trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged)
-    elif isinstance(source, Iterator) or _is_list_of_epochs(source):
+    elif isinstance(source, Iterator) or _is_list_of(2, source):
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
         said = {name: given or store.said(source, name) for name, given in (("axes", axes), ("kind", kind))}
         trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
+        if axes is None and _is_list_of(1, source):
+            raise TrajectoryError(
+                f"A {type(source).__name__} of 1-D arrays may be samples or epochs; pass numpy.stack(arrays) with "
+                "axes='NT' where each is a sample, axes='TN' where each is an epoch."
+            )
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
     own = trajectory.axes if isinstance(trajectory, ArrayTrajectory) else None
     if axes is not None and own not in (axes, str(axes).replace("C", "")):
@@ -137,11 +143,12 @@ def open_trajectory(
     return trajectory
 
 
-def _is_list_of_epochs(source: Any) -> bool:
+def _is_list_of(n_axes: int, source: Any) -> bool:
+    """Whether it is a list or tuple of arrays of so many axes."""
     return (
         isinstance(source, (list, tuple))
         and len(source) > 0
-        and all(getattr(epoch, "ndim", 0) == 2 for epoch in source)
+        and all(getattr(array, "ndim", 0) == n_axes for array in source)
     )
 
 

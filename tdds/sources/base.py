@@ -212,6 +212,11 @@ def resolve_axes(axes: str | None, n_axes: int) -> str:
 
 def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:
     if "C" not in axes:
+        if kind not in (None, "losses"):
+            raise ValueError(
+                f"kind={kind!r}, but values without an axis of classes are losses; leave kind out, or pass values of "
+                "shape (n_samples, n_epochs, n_classes)."
+            )
         return "losses"
     check_choice("kind", default if kind is None else kind, KINDS[:3])
     return default if kind is None else kind
