@@ -136,6 +136,10 @@ def test_convert_verify_info(logs, tmp_path):
     status, out, _ = run("verify", "run.h5", cwd=tmp_path)
     assert status == 1
     assert "checksum" in out
+    assert run("verify", "run.h5::values", cwd=tmp_path)[:2] == (1, out)
+    for source in ("run.h5", "run.h5::values"):
+        status, _, err = run("convert", source, "-o", "again.h5", cwd=tmp_path)
+        assert (status, "checksum" in err) == (1, True)
     assert run("score", "run.h5", "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
     status, out, _ = run("info", "s.h5", cwd=tmp_path)
     assert status == 0
@@ -271,6 +275,17 @@ def test_compare(logs, tmp_path):
     status, out, err = run("compare", "a.h5", "b.h5", cwd=tmp_path)
     assert (status, err) == (0, "")
     assert "Each score with itself in another run (a.h5, b.h5)" in out
+    status, out, _ = run("compare", "a.h5", "b.h5", "--method", "el2n", "--json", cwd=tmp_path)
+    assert (status, json.loads(out)["names"]) == (0, ["el2n"])
+    command = ("score", folder, "-o", "c.h5", "--K", 6, "--method", "tdds,el2n", "--labels", labels)
+    assert run(*command, cwd=tmp_path)[0] == 0
+    for arguments, message in (
+        (("--method", "aum"), "--method aum is not there: a.h5 holds el2n, tdds."),
+        (("--K", 5), "--K is for trajectories, and a.h5 holds scores: leave it out, or pass what was scored."),
+        (("c.h5",), "a.h5 and c.h5 are scored otherwise: tdds with "),
+    ):
+        status, _, err = run("compare", "a.h5", *arguments, cwd=tmp_path)
+        assert (status, err[: 6 + len(message)]) == (1, f"tdds: {message}")
     _, _, err = run("compare", folder, "--K", "4,x", cwd=tmp_path)
     assert err.strip() == "tdds: --K 4,x: expected integers, with commas between."
 
@@ -392,6 +407,41 @@ def test_a_grid_of_settings_in_one_file(logs, tmp_path):
     assert run("select", "s.h5", "--method", "tdds:T=8,K=5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)[0] == 0
     status, _, err = run("score", folder, "-o", "t.h5", "--K", "5,ten", cwd=tmp_path)
     assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected integers, with commas between.")
+
+
+def test_a_sampler_finds_the_second_score_with_the_same_settings(logs, tmp_path):
+    folder, _, _ = logs
+    labels = folder.parent / "labels.npy"
+    asked = ("--method", "tdds,confidence", "--T", "8,10", "--K", "4,5", "--labels", labels)
+    assert run("score", folder, "-o", "grid.h5", *asked, cwd=tmp_path)[0] == 0
+    assert run("score", folder, "-o", "one.h5", *asked, "--T", 8, "--K", 5, cwd=tmp_path)[0] == 0
+    how = ("--sampler", "beta", "--keep", 20, "--random-state", 0)
+    for name, method in (("grid", "tdds:T=8,K=5"), ("one", "tdds")):
+        status, _, err = run("select", f"{name}.h5", "--method", method, *how, "-o", f"{name}.txt", cwd=tmp_path)
+        assert (status, err) == (0, "")
+    assert (tmp_path / "grid.txt").read_text() == (tmp_path / "one.txt").read_text()
+
+
+def test_what_is_read_is_not_overwritten(logs, tmp_path):
+    folder, probs, _ = logs
+    np.save(tmp_path / "probs.npy", probs)
+    assert run("convert", folder, "-o", "run.h5", cwd=tmp_path)[0] == 0
+    (tmp_path / "link.h5").symlink_to("run.h5")
+    before = (tmp_path / "run.h5").read_bytes()
+    for command in (
+        ("convert", "run.h5", "-o", "run.h5"),
+        ("convert", "link.h5::values", "-o", "run.h5"),
+        ("score", "run.h5", "-o", "link.h5"),
+        ("score", folder, "--ids", "run.h5", "-o", "run.h5"),
+        ("select", "run.h5", "--keep", 3, "-o", "run.h5"),
+        ("combine", "run.h5", "run.h5", "-o", "run.h5"),
+        ("report", "run.h5", "-o", "run.h5"),
+    ):
+        status, _, err = run(*command, "--force", cwd=tmp_path)
+        assert (status, err) == (
+            1, f"tdds: {command[-1]}: is read, and would be overwritten; give the output another name.\n",
+        )  # fmt: skip
+    assert (tmp_path / "run.h5").read_bytes() == before
 
 
 def test_what_scoring_takes_is_said_before(logs, tmp_path):

@@ -34,7 +34,7 @@ def make_table(seed=0, **changes):
         scores={"tdds": rng.lognormal(sigma=2, size=N), "aum": rng.uniform(-1, 1, size=N)},
         keeps={"tdds": "largest", "aum": "smallest"},
         parameters={"tdds": {"T": None, "K": 5, "beta": 0.9}, "aum": {"T": None}},
-        source={"source": f"run{seed}", "n_samples": N, "fingerprint": f"{seed:016x}"},
+        source={"source": f"run{seed}", "n_samples": N, "fingerprint": f"{seed:016x}", "n_epochs_read": 10},
         labels=np.arange(N) % 3,
         ids=np.array([f"img, {i:03}" for i in range(N)], dtype=object),
     )
@@ -176,11 +176,13 @@ def test_rank_mean_over_runs():
     ("changes", "message"),
     [
         ({"labels": (np.arange(N) + 1) % 3}, "of different data: their labels differ, first those of sample 0"),
-        ({"labels": None}, "One run has labels, another none"),
+        ({"labels": None}, "^Run 0 and Run 1: one has labels, the other none"),
         ({"ids": np.arange(N)}, "of different data: their ids differ"),
         ({"scores": {"tdds": np.ones(3), "aum": np.ones(3)}}, f"of different data: {N} and 3 samples"),
         ({"parameters": {"tdds": {"K": 9}, "aum": {}}}, "scored otherwise"),
-        ({"source": {"fingerprint": "0" * 16}}, "Runs 0 and 1 are the same trajectory"),
+        ({"scores": {"tdds": np.ones(N)}}, "hold other scores: tdds, aum; tdds"),
+        ({"source": {"n_epochs_read": 8}}, "^Run 0 and Run 1 are of 10 and 8 epochs; score both with the same --T"),
+        ({"source": {"fingerprint": "0" * 16}}, "Run 0 and Run 1 are of the same trajectory"),
     ],
 )
 def test_runs_of_different_data_are_refused(changes, message):
@@ -216,7 +218,9 @@ def test_command_line(tmp_path, pq):
     assert "A .csv holds the scores alone" in out
     status, _, err = run("combine", "0.parquet", "0.parquet", "-o", "m.h5", cwd=tmp_path)
     assert status == 1
-    assert "the same trajectory" in err
+    assert "0.parquet and 0.parquet are of the same trajectory" in err
+    status, _, err = run("combine", "0.parquet", "nothing.h5", "-o", "m.txt", cwd=tmp_path)
+    assert err.startswith("tdds: m.txt: scores are written as .h5, .parquet, .csv")
 
 
 @pytest.fixture

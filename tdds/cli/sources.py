@@ -88,6 +88,7 @@ def verify(
     """
     from tdds import store
 
+    path = Path(str(path).removesuffix("::values"))
     report, apart = store.verify(path), _parts_apart(path)
     if as_json:
         print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems} | apart)
@@ -125,8 +126,8 @@ def convert(
     from tdds.engine import progress_bar
     from tdds.store import is_packed, is_store, pack
 
-    check_output(output, force)
-    has_checksums = is_store(logs) or is_packed(logs)
+    check_output(output, force, logs, labels, ids)
+    has_checksums = is_store(logs) or is_packed(logs.removesuffix("::values"))
     damaged = "skip" if skip_damaged else "error" if has_checksums else "unchecked"
     trajectory = open_source(logs, axes, kind, missing, labels, ids, damaged)
     with progress_bar("Converting", trajectory.n_samples, err.is_terminal) as advance:
