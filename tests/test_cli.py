@@ -14,10 +14,13 @@ import equations
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import tdds
+from tdds.cli.commands import app
 from tdds.cli.common import parse_keep
 from tdds.scores import METHODS
+from tdds.tables import replacing
 
 RNG = np.random.default_rng(0)
 N, T, C = 60, 12, 5
@@ -136,6 +139,7 @@ def test_convert_verify_info(logs, tmp_path):
     status, out, _ = run("verify", "run.h5", cwd=tmp_path)
     assert status == 1
     assert "checksum" in out
+    assert out.count("checksum") == 1
     assert run("verify", "run.h5::values", cwd=tmp_path)[:2] == (1, out)
     for source in ("run.h5", "run.h5::values"):
         status, _, err = run("convert", source, "-o", "again.h5", cwd=tmp_path)
@@ -420,6 +424,68 @@ def test_a_sampler_finds_the_second_score_with_the_same_settings(logs, tmp_path)
         status, _, err = run("select", f"{name}.h5", "--method", method, *how, "-o", f"{name}.txt", cwd=tmp_path)
         assert (status, err) == (0, "")
     assert (tmp_path / "grid.txt").read_text() == (tmp_path / "one.txt").read_text()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def invoke(*arguments):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        return done.exit_code, done.output, str(done.exception)
+
+    return invoke
+
+
+def test_verify_says_once_what_epochs_lack(here):
+    with tdds.TrajectoryWriter("run", 10, 2) as writer:
+        for n in (8, 8, 9, 8, 10):
+            writer.write(np.arange(n), np.full((n, 2), 0.5))
+            writer.end_epoch()
+    assert here("verify", "run")[1].splitlines() == [
+        "Epochs 0 to 1, 3 each lack 2 samples: score with --missing carry.",
+        "Epoch 2 lacks 1 sample: score with --missing carry.",
+        "run: 5 epochs, all whole.",
+    ]
+
+
+def test_select_says_which_of_those_that_tie(here):
+    np.save("losses.npy", np.tile([[0.0, 1, 1, 1]], (6, 1)) * [[2], [1], [1], [1], [0], [0]])
+    assert here("score", "losses.npy", "--axes", "NT", "--K", 3, "-o", "my scores.h5")[1].splitlines()[-1] == (
+        "Next: tdds select 'my scores.h5' --pruning-rate 0.9 -o kept.csv"
+    )
+    for keep, tied in ((1, False), (2, True), (4, False), (5, True)):
+        out = here("select", "my scores.h5", "--keep", keep, "-o", f"{keep}.txt")[1]
+        assert ("or more (of those at " in out, "the lower indices) -> " in out) == (tied, tied)
+
+
+def test_what_is_no_source_is_said(here):
+    np.save("losses.npy", np.random.default_rng(0).random((9, 5)))
+    assert here("score", "losses.npy", "--K", 3, "-o", "s.h5")[0] == 0
+    for name in ("a.csv", "a.txt", "a.jsonl", "a.parquet"):
+        Path(name).write_text("0.5 0.5")
+    for source, text in {
+        "s.h5": "s.h5: is a file of scores, no trajectory; tdds select, report, combine and compare read it.",
+        "a.parquet": "a.parquet: is a file of scores",
+        "a.csv": "a.csv: is a table of text; pass a trajectory as .npy, ",
+        "a.txt": "a.txt: is one file of text; pass the folder of logs, an epoch a file.",
+        "a.jsonl": "a.jsonl: is one file of text; ",
+    }.items():
+        status, _, error = here("score", source, "-o", "t.h5")
+        assert (status, error[: len(text)]) == (1, text)
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(here, monkeypatch):
+    def full(**options):
+        raise OSError(30, "Read-only file system", "/a/name/nobody/typed")
+
+    np.save("losses.npy", [[0.0, 1]])
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert here("score", "losses.npy", "-o", "s.h5")[2] == "[Errno 30] Read-only file system: 's.h5'"
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    with pytest.raises(OSError, match=r"^\[Errno 30\] Read-only file system: 's\.h5'$"), replacing(Path("s.h5")):
+        pass
 
 
 def test_what_is_read_is_not_overwritten(logs, tmp_path):

@@ -464,6 +464,14 @@ def test_carry_counts_a_last_sample_that_epoch_0_lacks(form, tmp_path):
         assert len(tdds.score_trajectory(path, T=4, K=4, missing="carry")) == 30
 
 
+def test_a_name_inside_one_zarr_array_is_refused(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.save_array(str(tmp_path / "one.zarr"), np.random.default_rng(0).random((9, 5)))
+    with pytest.raises(tdds.TrajectoryError, match=r"one\.zarr: is one array, and holds no 'x'; leave ::x out\.$"):
+        tdds.open_trajectory(f"{tmp_path}/one.zarr::x", axes="NT")
+    assert tdds.open_trajectory(tmp_path / "one.zarr", axes="NT").n_epochs == 5
+
+
 def test_ids_that_int64_does_not_hold_are_text():
     values, _ = checks.logged("probs", (3, 4, 5))
     ids = np.array([1, 2**63, 2**64 - 1], dtype=np.uint64)

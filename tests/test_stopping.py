@@ -172,6 +172,44 @@ def test_an_interrupt_at_the_worst_moment(name, folder):
     assert names(folder) == before
 
 
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_with_several_tasks_it_says_one_line(sent, status, folder, tmp_path):
+    ask = ["score", folder / "run", "-o", "scores.h5", "--K", 3, "--n-jobs", 2]
+    process = command(*ask, cwd=tmp_path, before=COUNTED)
+    while process.poll() is None and len(list(tmp_path.glob(".*.partial/*.npz"))) < 10:
+        time.sleep(0.002)
+    process.send_signal(sent)
+    err = process.communicate()[1]
+    assert process.returncode == status
+    assert err.startswith(INTERRUPTED)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["run.h5", "text"])
+def test_sigterm_leaves_no_temporary_files(source, folder, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    if source == "text":
+        for t in range(3):
+            (tmp_path / f"epoch{t}.jsonl").write_text("".join(f'{{"{i}": [0, {t}]}}\n' for i in range(9)))
+    before = """
+    import os, time
+    from tdds.store import packed
+    def slow(*arguments):
+        print("there", flush=True)
+        time.sleep(60)
+    packed.encode = slow
+    """
+    before += f"os.environ['TMPDIR'] = {str(tmp_path / 'temporary')!r}"
+    asked = ("convert", tmp_path if source == "text" else folder / source, "-o", "new.h5")
+    process = command(*asked, cwd=tmp_path, before=before)
+    assert process.stdout.readline() == "there\n"
+    assert bool(names(tmp_path / "temporary")) == (source == "text")
+    process.terminate()
+    assert process.communicate()[1].startswith(INTERRUPTED)
+    assert process.returncode == 143
+    assert not [name for name in names(tmp_path) if "new" in name] + names(tmp_path / "temporary")
+
+
 def interrupt(arguments, folder, seconds):
     """SIGINT after so many seconds of running; returns whether the command had ended before."""
     before = names(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,7 +177,7 @@ def score(
         say("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim")
         return None
     which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
-    say(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim")
+    say(f"Next: tdds select {shlex.quote(str(output))}{which} --pruning-rate 0.9 -o kept.csv", style="dim")
     return None
 
 
@@ -264,6 +265,12 @@ def select(
         "smallest": f"those with a score of {coreset.threshold:.4g} or less",
         "median": "those nearest the median of their class",
     }[keeps]
+    if (
+        sampler == "top"
+        and keeps != "median"
+        and (values == coreset.threshold).sum() > (values[indices] == coreset.threshold).sum()
+    ):
+        bound += f" (of those at {coreset.threshold:.4g}, the lower indices)"
     say(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
         f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
@@ -406,26 +413,14 @@ def _of_methods(table: Any, path: str, methods: str | list[str]) -> dict[str, An
     return {name: values for name, values in table.scores.items() if name.partition(":")[0] in methods}
 
 
-_OF_TRAJECTORIES = [
-    "T",
-    "K",
-    "beta",
-    "formulation",
-    "loss",
-    "margin_of",
-    "random_state",
-    "features",
-    "axes",
-    "kind",
-    "missing",
-]
+_OF_SCORES = {"sources", "method", "pruning_rate", "labels", "n_jobs", "as_json"}
 
 
 def _refuse_given(ctx: typer.Context, files: list[str]) -> None:
     """Raise where an option that only a trajectory has a use for was typed."""
     for param in ctx.command.params:
         source = ctx.get_parameter_source(param.name or "")
-        if param.name in _OF_TRAJECTORIES and source is not None and source.name == "COMMANDLINE":
+        if param.name not in _OF_SCORES and source is not None and source.name == "COMMANDLINE":
             held = f"{', '.join(files)} {'hold' if len(files) > 1 else 'holds'} scores"
             raise ValueError(f"{param.opts[0]} is for trajectories, and {held}: leave it out, or pass what was scored.")
 

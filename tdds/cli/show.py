@@ -89,7 +89,7 @@ def report(
 def demo(
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory, the scores and the picture."),
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory and the picture."),
     ] = Path("tdds-demo"),
     force: Force = False,
     as_json: AsJson = False,

@@ -87,6 +87,7 @@ def verify(
     The exit status is 1 where an epoch is damaged.
     """
     from tdds import store
+    from tdds.validation import name_epochs
 
     path = Path(str(path).removesuffix("::values"))
     report, apart = store.verify(path), _parts_apart(path)
@@ -95,9 +96,14 @@ def verify(
     else:
         for problem in report.problems:
             say(problem)
-        incomplete = [epoch for epoch in report.epochs if epoch.n_missing and not epoch.problems]
-        for epoch in incomplete:
-            say(f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.")
+        incomplete: dict[int, list[int]] = {}
+        for epoch in report.epochs:
+            if epoch.n_missing and not epoch.problems:
+                incomplete.setdefault(epoch.n_missing, []).append(epoch.epoch)
+        for n_missing, epochs in incomplete.items():
+            lack = "lacks" if len(epochs) == 1 else "each lack"
+            samples = f"sample{'s' * (n_missing > 1)}"
+            say(f"{name_epochs(epochs).capitalize()} {lack} {n_missing:,} {samples}: score with --missing carry.")
         n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
         state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
         say(f"{path}: {len(report.epochs)} epochs, {state}.")

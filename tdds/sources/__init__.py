@@ -183,14 +183,23 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
         return trajectory
     if path.suffix in (".pickle", ".pkl"):
         return CCSLogs(path, kind=kind, missing=missing)
+    if path.suffix in _NO_SOURCES:
+        raise TrajectoryError(f"{path}: is {_NO_SOURCES[path.suffix]}.")
     with store.opened(path) as file:
         names = dataset_names(file)
+        if store.said(file, "format") == "tdds-scores":
+            raise TrajectoryError(f"{path}: is {_NO_SOURCES['.parquet']}.")
     if "values" in names:
         return HDF5Trajectory(path, "values", axes=axes, kind=kind)
     raise TrajectoryError(
         f"{path}: is no packed store; say which dataset, as {path}::NAME. It holds {', '.join(names) or 'none'}."
     )
 
+
+#: Files that are no trajectory, by extension: what they are, and what to do.
+_NO_SOURCES = dict.fromkeys((".txt", ".jsonl", ".json"), "one file of text; pass the folder of logs, an epoch a file")
+_NO_SOURCES[".csv"] = "a table of text; pass a trajectory as .npy, .npz, HDF5 or zarr (docs/logs.md)"
+_NO_SOURCES[".parquet"] = "a file of scores, no trajectory; tdds select, report, combine and compare read it"
 
 #: Logs of other tools: the folder that the tool makes in its output folder, what its files are called, their reader.
 _FOREIGN: list[tuple[str, str, Any]] = [

@@ -210,8 +210,12 @@ class ZarrTrajectory(ArrayTrajectory):
             self.name_samples(**{what: held[...] for what, held in beside.items()})
 
     def _open(self) -> Any:
-        node = _open_zarr(self.path, self._inside)
-        node = _open_zarr(self.path) if node is None else node  # no `or`: the truth of a group is its length, read
+        node, root = _open_zarr(self.path, self._inside), _open_zarr(self.path)
+        if node is None and not hasattr(root, "members"):
+            raise TrajectoryError(
+                f"{self.path}: is one array, and holds no {self._inside!r}; leave ::{self._inside} out."
+            )
+        node = root if node is None else node  # no `or`: the truth of a group is its length, read
         if hasattr(node, "members"):
             # Not by zarr's `members`, whose other tasks print tracebacks where one of them fails.
             places = {held.parent for said in (".zarray", "zarr.json") for held in self.path.rglob(said)} - {self.path}
