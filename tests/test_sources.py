@@ -472,6 +472,21 @@ def test_a_name_inside_one_zarr_array_is_refused(tmp_path):
     assert tdds.open_trajectory(tmp_path / "one.zarr", axes="NT").n_epochs == 5
 
 
+@pytest.mark.parametrize("form", ["h5", "npz"])
+def test_names_beside_a_strangers_values_that_cannot_be_used(form, tmp_path):
+    values, y = checks.logged("probs", (30, 7, 4))
+    path = tmp_path / f"a.{form}"
+    if form == "npz":
+        np.savez(path, probs=values, labels=np.eye(4)[y])
+    else:
+        with h5py.File(path, "w") as file:
+            file["probs"], file["labels"] = values, np.eye(4)[y]
+    place = f"{path}::probs" if form == "h5" else path
+    with pytest.warns(RuntimeWarning, match=r"the labels beside it are left out; .* shape \(30, 4\)"):
+        assert tdds.open_trajectory(place, axes="NTC").labels is None
+    np.testing.assert_array_equal(tdds.open_trajectory(place, axes="NTC", labels=y).labels, y)
+
+
 def test_ids_that_int64_does_not_hold_are_text():
     values, _ = checks.logged("probs", (3, 4, 5))
     ids = np.array([1, 2**63, 2**64 - 1], dtype=np.uint64)

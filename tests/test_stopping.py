@@ -174,10 +174,13 @@ def test_an_interrupt_at_the_worst_moment(name, folder):
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_with_several_tasks_it_says_one_line(sent, status, folder, tmp_path):
+    """Tasks that are done while results are saved are not used; joblib warns of them."""
     ask = ["score", folder / "run", "-o", "scores.h5", "--K", 3, "--n-jobs", 2]
-    process = command(*ask, cwd=tmp_path, before=COUNTED)
-    while process.poll() is None and len(list(tmp_path.glob(".*.partial/*.npz"))) < 10:
-        time.sleep(0.002)
+    slow = "partial.PartialScores._save = lambda *_: (print('there', flush=True), time.sleep(1))"
+    process = command(*ask, cwd=tmp_path, before=COUNTED + slow)
+    for _ in range(2):
+        assert process.stdout.readline() == "there\n"
+    time.sleep(0.5)
     process.send_signal(sent)
     err = process.communicate()[1]
     assert process.returncode == status

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +113,18 @@ def open_trajectory(
     check_choice("kind", kind, (None, *KINDS))
     check_choice("missing", missing, ("error", "carry"))
     check_choice("damaged", damaged, ("unchecked", "error", "skip"))
+    given = {what for what, values in (("labels", labels), ("ids", ids)) if values is not None}
     if isinstance(source, Trajectory):
         if kind not in (None, source.kind):
             raise ValueError(f"kind={kind!r}, but {source!r} holds {source.kind}; open it with that kind instead.")
         # Labels given here are not the caller's object's; a stream is read once anyway and must not be read by two.
-        given = labels is not None or ids is not None
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
-        trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged)
+        trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged, given)
     elif isinstance(source, Iterator) or _is_list_of(2, source):
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
-        said = {name: given or store.said(source, name) for name, given in (("axes", axes), ("kind", kind))}
+        said = {name: asked or store.said(source, name) for name, asked in (("axes", axes), ("kind", kind))}
         trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
         if axes is None and _is_list_of(1, source):
@@ -163,7 +163,9 @@ def _check_packed(trajectory: Trajectory, damaged: str) -> None:
         raise TrajectoryError(f"{problems[0].rstrip('.')}; pack it anew from the store, or bring it back from a copy.")
 
 
-def _open_path(source: str, axes: str | None, kind: str | None, missing: str, damaged: str) -> Trajectory:
+def _open_path(
+    source: str, axes: str | None, kind: str | None, missing: str, damaged: str, given: Collection[str]
+) -> Trajectory:
     place, _, name = source.partition("::")
     path = Path(place)
     if not path.exists():
@@ -171,7 +173,7 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
     if path.is_dir():
         return _open_directory(path, name, axes, kind, missing, damaged)
     if name:
-        return HDF5Trajectory(path, name, axes=axes, kind=kind)
+        return HDF5Trajectory(path, name, axes=axes, kind=kind, given=given)
     if path.suffix == ".npy":
         return NpyFile(path, axes=axes, kind=kind)
     if path.suffix == ".npz":
@@ -179,7 +181,9 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
         if "index" in arrays:
             return NpzTrajectory(path, kind=kind, missing=missing)
         trajectory = ArrayTrajectory(arrays[held], axes=axes, kind=kind or held, name=source)
-        trajectory.name_samples(arrays.get("labels"), arrays.get("ids"))
+        for what in {"labels", "ids"} & arrays.keys() - set(given):
+            with trajectory.leaving_out(what):
+                trajectory.name_samples(**{what: arrays[what]})
         return trajectory
     if path.suffix in (".pickle", ".pkl"):
         return CCSLogs(path, kind=kind, missing=missing)
@@ -190,7 +194,7 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
         if store.said(file, "format") == "tdds-scores":
             raise TrajectoryError(f"{path}: is {_NO_SOURCES['.parquet']}.")
     if "values" in names:
-        return HDF5Trajectory(path, "values", axes=axes, kind=kind)
+        return HDF5Trajectory(path, "values", axes=axes, kind=kind, given=given)
     raise TrajectoryError(
         f"{path}: is no packed store; say which dataset, as {path}::NAME. It holds {', '.join(names) or 'none'}."
     )

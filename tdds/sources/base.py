@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -113,6 +114,14 @@ class Trajectory(ABC):
             self.labels = check_labels(labels, self.n_samples, self.n_classes, self.n_epochs)
         if ids is not None:
             self.ids = check_ids(ids, self.n_samples)
+
+    @contextmanager
+    def leaving_out(self, what: str) -> Iterator[None]:
+        """Warn of the labels or ids beside a stranger's values that cannot be used, and go on without them."""
+        try:
+            yield
+        except ValueError as error:
+            warnings.warn(f"{self.name}: the {what} beside it are left out; {error}", RuntimeWarning, stacklevel=2)
 
     def part(self, start: int, stop: int) -> "Trajectory":
         """Samples `start` ... `stop` - 1 as a trajectory: pickled, it takes no more than they need."""
