@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process of its own, real files, exit status, one line for a mistake."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -8,15 +9,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import checks
 import equations
 import h5py
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import tdds
+from tdds import demo
 from tdds.cli.commands import app
 from tdds.cli.common import parse_keep
 from tdds.scores import METHODS
@@ -337,6 +341,17 @@ def test_demo_tells_the_whole_story(tmp_path):
     assert (tmp_path / "demo" / "digits.png").stat().st_size > 10_000
     assert tdds.open_trajectory(tmp_path / "demo" / "run").n_epochs == 30
     assert {path.name for path in Path(tmp_path).iterdir()} == {"demo"}
+
+
+def test_what_the_demo_says_fits_80_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "train", lambda *data: SimpleNamespace(score=lambda *test: 0.875))
+    monkeypatch.setattr(demo, "draw", lambda *shown: None)
+    told = Console(file=io.StringIO(), width=200, soft_wrap=True)
+    demo.run_demo(Path("tdds-demo"), told)
+    lines = [line.rstrip() for line in told.file.getvalue().splitlines()]
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= 80
 
 
 def test_store_of_splits_asks_which(tmp_path):
