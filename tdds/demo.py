@@ -27,7 +27,7 @@ SIGNS = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "no clear difference
 
 
 def run_demo(folder: Path, console: Console) -> dict[str, Any]:
-    """Run the whole story, telling it on `console`; trajectory, scores and picture are left in `folder`.
+    """Run the whole story, telling it on `console`; trajectory and picture are left in `folder`.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ def run_demo(folder: Path, console: Console) -> dict[str, Any]:
         table.add_row(f"{rate:.0%}", str(len(hardest)), *cells)
     console.print(table)
     console.print(
-        f"  {SIGNS['better']} better, {SIGNS['worse']} worse than random by more than two standard errors. At 90 % the "
-        f"hardest samples alone teach too little.\n  Early and spread: {CoresetSelector('tdds', **EARLY)}. "
-        "What suits your data: tdds compare LOGS",
+        f"  {SIGNS['better']} better, {SIGNS['worse']} worse than random by more than two standard errors.\n"
+        f"  At 90 % the hardest samples alone teach too little. Early and spread:\n"
+        f"  {CoresetSelector('tdds', **EARLY)}\n  What suits your data: tdds compare LOGS",
         highlight=False,
     )
     results["seconds"] = time.perf_counter() - began

@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,29 @@ Part = dict[str, np.ndarray]  # what each score makes of samples that follow one
 class PartialScores:
     """Parts of scores in a folder ``.{output}.{fingerprint}.partial``, in files that are named by their first sample.
 
-    The fingerprint is that of the files that are read, of labels, scores and this library: a run on other data, or with
-    other parameters, finds nothing there.
+    The fingerprint is that of the files and the values that are read, of labels, scores and this library: a run on
+    other data, or with other parameters, finds nothing there. `going_on` is called with the number of samples
+    that are found there, and the folder.
     """
 
-    def __init__(self, output: Path, trajectory: Trajectory, scores: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        trajectory: Trajectory,
+        scores: Mapping[str, Any],
+        going_on: Callable[[int, Path], object] = lambda n_samples, folder: None,
+    ) -> None:
+        self._output, self._trajectory, self._scores, self._going_on = output, trajectory, dict(scores), going_on
+
+    @cached_property
+    def folder(self) -> Path:
+        """Named when it is first wanted: the fingerprint of logs takes their parsing."""
+        trajectory, scores = self._trajectory, self._scores
+        read = trajectory.fingerprint(max(one.check(trajectory.n_epochs) or 1 for one in scores.values()))
         labels = b"" if trajectory.labels is None else trajectory.labels.tobytes()
-        key = repr([__version__, repr(trajectory), trajectory.skipped, trajectory.state(), dict(scores)])
+        key = repr([__version__, repr(trajectory), read, trajectory.skipped, trajectory.state(), scores])
         fingerprint = hashlib.sha256(key.encode() + labels).hexdigest()[:16]
-        self._every = f".{glob.escape(output.name)}.*.partial"
-        self.folder = output.with_name(f".{output.name}.{fingerprint}.partial")
+        return self._output.with_name(f".{self._output.name}.{fingerprint}.partial")
 
     def load(self) -> list[Part]:
         """Parts from sample 0 on, up to the first that is missing or damaged."""
@@ -48,6 +62,8 @@ class PartialScores:
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 break
             start += count_samples(parts[-1])
+        if start:
+            self._going_on(start, self.folder)
         return parts
 
     def keep(self, start: int, parts: Iterable[Part]) -> Iterator[Part]:
@@ -72,7 +88,7 @@ class PartialScores:
 
     def remove(self) -> None:
         """Remove what was kept for this output, by runs with other fingerprints too."""
-        for folder in self.folder.parent.glob(self._every):
+        for folder in self._output.parent.glob(f".{glob.escape(self._output.name)}.*.partial"):
             shutil.rmtree(folder, ignore_errors=True)
 
 

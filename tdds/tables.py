@@ -248,7 +248,9 @@ def is_scores(path: Path) -> bool:
         return False
 
 
-def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTable:
+def combine_tables(
+    tables: Sequence[ScoreTable], how: str = "mean", names: Sequence[str | os.PathLike[str]] | None = None
+) -> ScoreTable:
     """One table of several runs over the same data, such as one a seed.
 
     Parameters
@@ -257,6 +259,8 @@ def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTabl
         At least two, of the same samples, methods and parameters.
     how : {"mean", "rank"}, default "mean"
         The mean of the scores; or of their ranks, in (0, 1], ties sharing theirs, which no run's scale dominates.
+    names : sequence of str or path, optional
+        What errors call the tables; their numbers where left out.
 
     Returns
     -------
@@ -266,8 +270,8 @@ def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTabl
     Raises
     ------
     ValueError
-        The tables are of different data (number of samples, labels or ids), hold other methods or parameters, or two
-        are of the same run.
+        The tables are of different data (number of samples, labels or ids), hold other methods or parameters, are of
+        other numbers of epochs, or two are of the same run.
     """
     from scipy.stats import rankdata
 
@@ -275,12 +279,22 @@ def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTabl
     if len(tables) < 2:
         raise ValueError(f"{len(tables)} file(s) of scores: expected at least two runs to combine.")
     first = tables[0]
-    for other in tables[1:]:
-        _check_same_data(first, other)
+    called = [f"Run {i}" for i in range(len(tables))] if names is None else [str(name) for name in names]
+    for name, other in zip(called[1:], tables[1:], strict=True):
+        pair = f"{called[0]} and {name}"
+        for what in ("labels", "ids"):
+            if (getattr(first, what) is None) != (getattr(other, what) is None):
+                raise ValueError(
+                    f"{pair}: one has {what}, the other none; whether their data are the same is not known."
+                )
+        if set(first.scores) != set(other.scores):
+            raise ValueError(f"{pair} hold other scores: {', '.join(first.scores)}; {', '.join(other.scores)}.")
+        check_same_samples(pair, first, other)
     fingerprints = [table.source.get("fingerprint") for table in tables]
     for i, fingerprint in enumerate(fingerprints):
         if fingerprint is not None and fingerprint in fingerprints[:i]:
-            raise ValueError(f"Runs {fingerprints.index(fingerprint)} and {i} are the same trajectory, {fingerprint}.")
+            pair = f"{called[fingerprints.index(fingerprint)]} and {called[i]}"
+            raise ValueError(f"{pair} are of the same trajectory, {fingerprint}; expected one file a run.")
     scores = {name: np.stack([table.scores[name] for table in tables]) for name in first.scores}
     if how == "rank":
         scores = {name: rankdata(runs, axis=1) / first.n_samples for name, runs in scores.items()}
@@ -294,19 +308,22 @@ def combine_tables(tables: Sequence[ScoreTable], how: str = "mean") -> ScoreTabl
     )
 
 
-def _check_same_data(first: ScoreTable, other: ScoreTable) -> None:
-    """Raise where two tables are of other samples, or scored otherwise."""
+def check_same_samples(pair: str, first: ScoreTable, other: ScoreTable) -> None:
+    """Raise where two tables, called `pair`, are of other samples, or scores that both hold were made otherwise."""
     if first.n_samples != other.n_samples:
-        raise ValueError(f"The runs are of different data: {first.n_samples} and {other.n_samples} samples.")
+        raise ValueError(f"{pair} are of different data: {first.n_samples} and {other.n_samples} samples.")
     for what in ("labels", "ids"):
-        pair = getattr(first, what), getattr(other, what)
-        if (pair[0] is None) != (pair[1] is None):
-            raise ValueError(f"One run has {what}, another none: that they are of the same data cannot be told.")
-        if pair[0] is not None and not np.array_equal(*pair):
-            sample = int(np.argmax(pair[0] != pair[1]))
-            raise ValueError(f"The runs are of different data: their {what} differ, first those of sample {sample}.")
-    if first.keeps != other.keeps or first.parameters != other.parameters:
-        raise ValueError(f"The runs are scored otherwise: {first.parameters} and {other.parameters}.")
+        ours, theirs = getattr(first, what), getattr(other, what)
+        if ours is not None and theirs is not None and not np.array_equal(ours, theirs):
+            sample = int(np.argmax(ours != theirs))
+            raise ValueError(f"{pair} are of different data: their {what} differ, first those of sample {sample}.")
+    for name in first.scores.keys() & other.scores.keys():
+        made = [{"keeps": table.keeps[name], **table.parameters[name]} for table in (first, other)]
+        if made[0] != made[1]:
+            raise ValueError(f"{pair} are scored otherwise: {name} with {made[0]} and {made[1]}.")
+        epochs = [table.source.get("n_epochs_read") for table in (first, other)]
+        if None not in epochs and epochs[0] != epochs[1]:
+            raise ValueError(f"{pair} are of {epochs[0]} and {epochs[1]} epochs; score both with the same --T.")
 
 
 def _check_format(path: Path, said: Any) -> None:
@@ -394,8 +411,18 @@ def selection_writer(path: Path) -> Callable[..., None]:
     return writers[path.suffix]
 
 
-def read_column(place: str) -> np.ndarray:
+def read_column(place: str, what: str = "labels") -> np.ndarray:
     """Labels, ids or names from ``x.npy``, ``x.npz::name``, ``x.h5::name``, or a text file with one value a line.
+
+    Parameters
+    ----------
+    place : str
+    what : {"labels", "ids", "features", "class_names"}, default "labels"
+        What it holds, and the array's name where `place` gives none.
+
+    Returns
+    -------
+    array
 
     Raises
     ------
@@ -406,18 +433,27 @@ def read_column(place: str) -> np.ndarray:
     path = Path(file)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
-    with file_errors(path):
+    held_by_name = path.suffix in (".npz", ".h5", ".hdf5")
+    if name and not held_by_name:
+        raise TrajectoryError(f"{place}: only arrays in .npz and HDF5 files have names; leave ::{name} out.")
+    name = name or what
+    with file_errors(path, f"a file of {what}"):
         if path.suffix == ".npy":
             return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a map is as long as the file
         if path.suffix == ".npz":
-            with open_npz(path) as held:
-                return read_arrays(path, held, [name or "labels"])[0]
-        if path.suffix in (".h5", ".hdf5"):
+            with open_npz(path, f"a file of {what}") as held:
+                if name not in held:
+                    raise TrajectoryError(
+                        f"{path}: holds no {name!r}, but {', '.join(held.files) or 'nothing'}; say which, as "
+                        f"{path}::NAME."
+                    )
+                return read_arrays(path, held, [name])[0]
+        if held_by_name:
             with store.open_file(path) as opened:
-                dataset = store.own_dataset(opened, name or "labels")
+                dataset = store.own_dataset(opened, name)
                 check_fits_memory(path, dataset.nbytes)
                 return store.read_ids(dataset)
-        lines = [line for line in map(str.strip, path.read_text(encoding="utf-8").split("\n")) if line]
+        lines = [line for line in map(str.strip, path.read_text(encoding="utf-8-sig").split("\n")) if line]
         return np.array([int(line) for line in lines]) if all(_is_integer(line) for line in lines) else np.array(lines)
 
 
@@ -429,8 +465,12 @@ def replacing(path: Path) -> Iterator[Path]:
     takes the link's place, and what the link points to stays as it is.
     """
     check_no_pipe(path)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as private:
-        temporary = Path(private, path.name)
+    try:
+        private = tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent)
+    except OSError as error:  # the name that the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with private as folder:
+        temporary = Path(folder, path.name)
         yield temporary
         os.replace(temporary, path)
 

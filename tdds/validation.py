@@ -248,11 +248,26 @@ def check_features(features: Any, n_samples: int) -> np.ndarray:
 
 
 def check_ids(ids: Any, n_samples: int) -> np.ndarray:
-    """`ids` as int64 or as an object array of str, of shape (n_samples,)."""
+    """`ids` as int64 where they fit, else as an object array of str, of shape (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        Wrong length, or one is no Unicode text: the first such sample is named.
+    """
     ids = np.asarray(ids)
-    ids = ids.astype(np.int64) if ids.dtype.kind in "iu" else ids.astype(str).astype(object)
     if ids.shape != (n_samples,):
         raise ValueError(f"ids have shape {ids.shape}; expected one a sample, ({n_samples},).")
+    if ids.dtype.kind in "iu" and ids.max(initial=0) <= np.iinfo(np.int64).max:
+        return ids.astype(np.int64)
+    ids = ids.astype(str).astype(object)
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError:
+        sample = next(i for i, name in enumerate(ids) if name != name.encode(errors="replace").decode())
+        raise ValueError(
+            f"The id of sample {sample} is {ids[sample]!r}, a name that is no UTF-8; expected text: rename it."
+        ) from None
     return ids
 
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process of its own, real files, exit status, one line for a mistake."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -8,16 +9,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import checks
 import equations
 import h5py
 import numpy as np
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
 import tdds
+from tdds import demo
+from tdds.cli.commands import app
 from tdds.cli.common import parse_keep
 from tdds.scores import METHODS
+from tdds.tables import replacing
 
 RNG = np.random.default_rng(0)
 N, T, C = 60, 12, 5
@@ -136,6 +143,11 @@ def test_convert_verify_info(logs, tmp_path):
     status, out, _ = run("verify", "run.h5", cwd=tmp_path)
     assert status == 1
     assert "checksum" in out
+    assert out.count("checksum") == 1
+    assert run("verify", "run.h5::values", cwd=tmp_path)[:2] == (1, out)
+    for source in ("run.h5", "run.h5::values"):
+        status, _, err = run("convert", source, "-o", "again.h5", cwd=tmp_path)
+        assert (status, "checksum" in err) == (1, True)
     assert run("score", "run.h5", "-o", "s.h5", "--K", 5, cwd=tmp_path)[0] == 0
     status, out, _ = run("info", "s.h5", cwd=tmp_path)
     assert status == 0
@@ -271,6 +283,17 @@ def test_compare(logs, tmp_path):
     status, out, err = run("compare", "a.h5", "b.h5", cwd=tmp_path)
     assert (status, err) == (0, "")
     assert "Each score with itself in another run (a.h5, b.h5)" in out
+    status, out, _ = run("compare", "a.h5", "b.h5", "--method", "el2n", "--json", cwd=tmp_path)
+    assert (status, json.loads(out)["names"]) == (0, ["el2n"])
+    command = ("score", folder, "-o", "c.h5", "--K", 6, "--method", "tdds,el2n", "--labels", labels)
+    assert run(*command, cwd=tmp_path)[0] == 0
+    for arguments, message in (
+        (("--method", "aum"), "--method aum is not there: a.h5 holds el2n, tdds."),
+        (("--K", 5), "--K is for trajectories, and a.h5 holds scores: leave it out, or pass what was scored."),
+        (("c.h5",), "a.h5 and c.h5 are scored otherwise: tdds with "),
+    ):
+        status, _, err = run("compare", "a.h5", *arguments, cwd=tmp_path)
+        assert (status, err[: 6 + len(message)]) == (1, f"tdds: {message}")
     _, _, err = run("compare", folder, "--K", "4,x", cwd=tmp_path)
     assert err.strip() == "tdds: --K 4,x: expected integers, with commas between."
 
@@ -318,6 +341,17 @@ def test_demo_tells_the_whole_story(tmp_path):
     assert (tmp_path / "demo" / "digits.png").stat().st_size > 10_000
     assert tdds.open_trajectory(tmp_path / "demo" / "run").n_epochs == 30
     assert {path.name for path in Path(tmp_path).iterdir()} == {"demo"}
+
+
+def test_what_the_demo_says_fits_80_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "train", lambda *data: SimpleNamespace(score=lambda *test: 0.875))
+    monkeypatch.setattr(demo, "draw", lambda *shown: None)
+    told = Console(file=io.StringIO(), width=200, soft_wrap=True)
+    demo.run_demo(Path("tdds-demo"), told)
+    lines = [line.rstrip() for line in told.file.getvalue().splitlines()]
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= 80
 
 
 def test_store_of_splits_asks_which(tmp_path):
@@ -392,6 +426,103 @@ def test_a_grid_of_settings_in_one_file(logs, tmp_path):
     assert run("select", "s.h5", "--method", "tdds:T=8,K=5", "--keep", 9, "-o", "k.csv", cwd=tmp_path)[0] == 0
     status, _, err = run("score", folder, "-o", "t.h5", "--K", "5,ten", cwd=tmp_path)
     assert (status, err.strip()) == (1, "tdds: --K 5,ten: expected integers, with commas between.")
+
+
+def test_a_sampler_finds_the_second_score_with_the_same_settings(logs, tmp_path):
+    folder, _, _ = logs
+    labels = folder.parent / "labels.npy"
+    asked = ("--method", "tdds,confidence", "--T", "8,10", "--K", "4,5", "--labels", labels)
+    assert run("score", folder, "-o", "grid.h5", *asked, cwd=tmp_path)[0] == 0
+    assert run("score", folder, "-o", "one.h5", *asked, "--T", 8, "--K", 5, cwd=tmp_path)[0] == 0
+    how = ("--sampler", "beta", "--keep", 20, "--random-state", 0)
+    for name, method in (("grid", "tdds:T=8,K=5"), ("one", "tdds")):
+        status, _, err = run("select", f"{name}.h5", "--method", method, *how, "-o", f"{name}.txt", cwd=tmp_path)
+        assert (status, err) == (0, "")
+    assert (tmp_path / "grid.txt").read_text() == (tmp_path / "one.txt").read_text()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def invoke(*arguments):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        return done.exit_code, done.output, str(done.exception)
+
+    return invoke
+
+
+def test_verify_says_once_what_epochs_lack(here):
+    with tdds.TrajectoryWriter("run", 10, 2) as writer:
+        for n in (8, 8, 9, 8, 10):
+            writer.write(np.arange(n), np.full((n, 2), 0.5))
+            writer.end_epoch()
+    assert here("verify", "run")[1].splitlines() == [
+        "Epochs 0 to 1, 3 each lack 2 samples: score with --missing carry.",
+        "Epoch 2 lacks 1 sample: score with --missing carry.",
+        "run: 5 epochs, all whole.",
+    ]
+
+
+def test_select_says_which_of_those_that_tie(here):
+    np.save("losses.npy", np.tile([[0.0, 1, 1, 1]], (6, 1)) * [[2], [1], [1], [1], [0], [0]])
+    assert here("score", "losses.npy", "--axes", "NT", "--K", 3, "-o", "my scores.h5")[1].splitlines()[-1] == (
+        "Next: tdds select 'my scores.h5' --pruning-rate 0.9 -o kept.csv"
+    )
+    for keep, tied in ((1, False), (2, True), (4, False), (5, True)):
+        out = here("select", "my scores.h5", "--keep", keep, "-o", f"{keep}.txt")[1]
+        assert ("or more (of those at " in out, "the lower indices) -> " in out) == (tied, tied)
+
+
+def test_what_is_no_source_is_said(here):
+    np.save("losses.npy", np.random.default_rng(0).random((9, 5)))
+    assert here("score", "losses.npy", "--K", 3, "-o", "s.h5")[0] == 0
+    for name in ("a.csv", "a.txt", "a.jsonl", "a.parquet"):
+        Path(name).write_text("0.5 0.5")
+    for source, text in {
+        "s.h5": "s.h5: is a file of scores, no trajectory; tdds select, report, combine and compare read it.",
+        "a.parquet": "a.parquet: is a file of scores",
+        "a.csv": "a.csv: is a table of text; pass a trajectory as .npy, ",
+        "a.txt": "a.txt: is one file of text; pass the folder of logs, an epoch a file.",
+        "a.jsonl": "a.jsonl: is one file of text; ",
+    }.items():
+        status, _, error = here("score", source, "-o", "t.h5")
+        assert (status, error[: len(text)]) == (1, text)
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(here, monkeypatch):
+    def full(**options):
+        raise OSError(30, "Read-only file system", "/a/name/nobody/typed")
+
+    np.save("losses.npy", [[0.0, 1]])
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert here("score", "losses.npy", "-o", "s.h5")[2] == "[Errno 30] Read-only file system: 's.h5'"
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    with pytest.raises(OSError, match=r"^\[Errno 30\] Read-only file system: 's\.h5'$"), replacing(Path("s.h5")):
+        pass
+
+
+def test_what_is_read_is_not_overwritten(logs, tmp_path):
+    folder, probs, _ = logs
+    np.save(tmp_path / "probs.npy", probs)
+    assert run("convert", folder, "-o", "run.h5", cwd=tmp_path)[0] == 0
+    (tmp_path / "link.h5").symlink_to("run.h5")
+    before = (tmp_path / "run.h5").read_bytes()
+    for command in (
+        ("convert", "run.h5", "-o", "run.h5"),
+        ("convert", "link.h5::values", "-o", "run.h5"),
+        ("score", "run.h5", "-o", "link.h5"),
+        ("score", folder, "--ids", "run.h5", "-o", "run.h5"),
+        ("select", "run.h5", "--keep", 3, "-o", "run.h5"),
+        ("combine", "run.h5", "run.h5", "-o", "run.h5"),
+        ("report", "run.h5", "-o", "run.h5"),
+    ):
+        status, _, err = run(*command, "--force", cwd=tmp_path)
+        assert (status, err) == (
+            1, f"tdds: {command[-1]}: is read, and would be overwritten; give the output another name.\n",
+        )  # fmt: skip
+    assert (tmp_path / "run.h5").read_bytes() == before
 
 
 def test_what_scoring_takes_is_said_before(logs, tmp_path):

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,13 @@ def test_a_missing_file_is_named_when_it_is_needed(tmp_path):
     np.testing.assert_array_equal(tdds.score_trajectory(trajectory, T=4, K=4), expected)
     with pytest.raises(tdds.TrajectoryError, match=r": epoch 8 is missing: no such file beside epoch0\.jsonl\.$"):
         tdds.score_trajectory(trajectory, K=4)
+
+
+def test_two_files_of_one_epoch_are_named(tmp_path):
+    shutil.copy(write_datacull(tmp_path, step=2) / "epoch8.jsonl", tmp_path / "epoch08.jsonl")
+    text = r": epoch08\.jsonl and epoch8\.jsonl are both epoch 8; expected one run: move the other into a folder of its"
+    with pytest.raises(tdds.TrajectoryError, match=text):
+        tdds.open_trajectory(tmp_path)
 
 
 @pytest.mark.peers

@@ -331,6 +331,10 @@ def test_command_line(tmp_path, images):
     assert "tdds score probs.npy -o scores.h5 --K 3" in page.text
     assert "tdds report scores.h5 --images data.npz" in page.text
     assert "T=8 100%" in page.text
+    arguments = ("--K", 3, "--loss", "ce", "--labels", "labels.npy")
+    assert run("score", "probs.npy", "-o", "ce.h5", *arguments, cwd=tmp_path)[0] == 0
+    status, _, err = run("report", "ce.h5", "--trajectory", "probs.npy", "-o", "ce.html", cwd=tmp_path)
+    assert (status, err) == (0, "")
     status, _, err = run("report", "scores.h5", "--images", "a", "--data", "b", "-o", "r.html", cwd=tmp_path)
     assert (status, err.strip()) == (1, "tdds: Say --images or --data, one of the two.")
 

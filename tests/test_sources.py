@@ -314,7 +314,7 @@ def test_a_store_is_read_while_it_grows(tmp_path):
 def test_kind_is_what_the_file_says_unless_said(tmp_path):
     values, _ = checks.logged("probs", SHAPE)
     logs = checks.write_directory(tmp_path / "logs", values, "probs")
-    assert tdds.open_trajectory(logs).kind == "logits"
+    assert tdds.open_trajectory(checks.write_directory(tmp_path / "logits", 2 * values, "logits")).kind == "logits"
     assert tdds.open_trajectory(logs, kind="probs").kind == "probs"
     packed = checks.write_packed(tmp_path / "packed.h5", values, "probs")
     assert tdds.open_trajectory(packed).kind == "probs"
@@ -405,3 +405,96 @@ def test_a_virtual_dataset_of_the_same_file_and_no_other(tmp_path):
     np.testing.assert_array_equal(scores, np.tile(tdds.score_trajectory(probs, K=4), 2))
     with pytest.raises(tdds.TrajectoryError, match=r"run\.h5: 'twice' is a virtual dataset; expected one that holds"):
         tdds.score_trajectory(f"{path}::nested", K=4)
+
+
+@pytest.mark.parametrize("kind", ["probs", "logits", "log_probs"])
+def test_values_without_classes_are_losses_and_nothing_else(kind):
+    losses = np.random.default_rng(0).random((30, 7))
+    text = rf"^kind='{kind}', but values without an axis of classes are losses; leave kind out"
+    with pytest.raises(ValueError, match=text):
+        tdds.score_trajectory(losses, K=4, kind=kind)
+    with pytest.raises(ValueError, match=text):
+        tdds.score_trajectory(iter(losses.T), K=4, kind=kind)
+    assert tdds.open_trajectory(losses, kind="losses").kind == "losses"
+
+
+@pytest.mark.parametrize("form", [list, tuple])
+def test_a_list_of_1d_arrays_says_its_axes(form):
+    losses = np.random.default_rng(0).random((30, 7))
+    text = (
+        rf"^A {form.__name__} of 1-D arrays may be samples or epochs; pass numpy\.stack\(arrays\) with axes='NT' where"
+    )
+    with pytest.raises(tdds.TrajectoryError, match=text):
+        tdds.open_trajectory(form(losses))
+    expected = tdds.score_trajectory(losses, K=4)
+    np.testing.assert_array_equal(tdds.score_trajectory(form(losses.T), K=4, axes="TN"), expected)
+    np.testing.assert_array_equal(tdds.score_trajectory(losses.tolist(), K=4), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_outputs_that_look_like_probabilities_say_what_they_are(dtype, tmp_path):
+    probs, _ = checks.logged("probs", SHAPE, dtype=dtype)
+    path = checks.write_directory(tmp_path / "logs", probs, "probs")
+    with pytest.raises(
+        tdds.TrajectoryError,
+        match=r"0_Output\.npy: its rows sum to 1 as probabilities do, .*; pass kind='probs' \(--ki",
+    ):
+        tdds.open_trajectory(path)
+    for kind in ("probs", "logits"):
+        expected = tdds.score_trajectory(probs, K=4, kind=kind)
+        np.testing.assert_array_equal(tdds.score_trajectory(path, K=4, kind=kind), expected)
+
+
+@pytest.mark.parametrize("form", ["directory", "npz"])
+def test_carry_counts_a_last_sample_that_epoch_0_lacks(form, tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    indices = (
+        [np.arange(28), *[np.arange(30)] * 6] if form == "directory" else [np.arange(29) + (t > 0) for t in range(7)]
+    )
+    if form == "directory":
+        path = checks.write_directory(tmp_path / "logs", values, "logits", indices)
+    else:
+        path = tmp_path / "logs.npz"
+        np.savez(path, logits=np.stack([values[index, t] for t, index in enumerate(indices)]), index=indices)
+    carried = tdds.open_trajectory(path, missing="carry")
+    assert carried.n_samples == 30
+    np.testing.assert_array_equal(read_all(carried)[29, :2], values[29, [1, 1]])
+    if form == "directory":  # what is not read is not checked
+        (path / "6_Index.npy").write_bytes(b"cut")
+        assert len(tdds.score_trajectory(path, T=4, K=4, missing="carry")) == 30
+
+
+def test_a_name_inside_one_zarr_array_is_refused(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.save_array(str(tmp_path / "one.zarr"), np.random.default_rng(0).random((9, 5)))
+    with pytest.raises(tdds.TrajectoryError, match=r"one\.zarr: is one array, and holds no 'x'; leave ::x out\.$"):
+        tdds.open_trajectory(f"{tmp_path}/one.zarr::x", axes="NT")
+    assert tdds.open_trajectory(tmp_path / "one.zarr", axes="NT").n_epochs == 5
+
+
+@pytest.mark.parametrize("form", ["h5", "npz"])
+def test_names_beside_a_strangers_values_that_cannot_be_used(form, tmp_path):
+    values, y = checks.logged("probs", (30, 7, 4))
+    path = tmp_path / f"a.{form}"
+    if form == "npz":
+        np.savez(path, probs=values, labels=np.eye(4)[y])
+    else:
+        with h5py.File(path, "w") as file:
+            file["probs"], file["labels"] = values, np.eye(4)[y]
+    place = f"{path}::probs" if form == "h5" else path
+    with pytest.warns(RuntimeWarning, match=r"the labels beside it are left out; .* shape \(30, 4\)"):
+        assert tdds.open_trajectory(place, axes="NTC").labels is None
+    np.testing.assert_array_equal(tdds.open_trajectory(place, axes="NTC", labels=y).labels, y)
+
+
+def test_ids_that_int64_does_not_hold_are_text():
+    values, _ = checks.logged("probs", (3, 4, 5))
+    ids = np.array([1, 2**63, 2**64 - 1], dtype=np.uint64)
+    assert tdds.open_trajectory(values, ids=ids).ids.tolist() == ["1", str(2**63), str(2**64 - 1)]
+    assert tdds.open_trajectory(values, ids=ids[[0, 0, 0]]).ids.dtype == np.int64
+
+
+def test_ids_that_are_no_unicode_are_named():
+    values, _ = checks.logged("probs", (3, 4, 5))
+    with pytest.raises(ValueError, match=r"^The id of sample 1 is 'n\\udcffu', a name that is no UTF-8; expected text"):
+        tdds.open_trajectory(values, ids=["a", "n\udcffu", "?"])

@@ -116,6 +116,16 @@ def test_other_parameters_data_or_damage_start_over(folder, tmp_path):
         assert names(tmp_path) == ["run", "scores.h5", "tasks"]
 
 
+def test_other_axes_start_over(tmp_path):
+    """Where there are as many epochs as classes, the size does not tell the axes."""
+    np.save(tmp_path / "square.npy", np.random.default_rng(0).normal(size=(N_SAMPLES, 8, 8)).astype(np.float32))
+    ask = ["score", "square.npy", "--kind", "logits", "--K", 3, "-o", "scores.h5", "--axes"]
+    kill_at(0.3, *ask, "NCT", cwd=tmp_path)
+    n_tasks(tmp_path)
+    assert command(*ask, "NTC", cwd=tmp_path, before=COUNTED).communicate()[1] == ""
+    assert n_tasks(tmp_path) == 80
+
+
 # -------------------------------------------------------------------------------------------------------------- Ctrl-C
 
 INTERRUPTED = "tdds: interrupted; the output is as it was. The same command starts anew, `tdds score` from the samples"
@@ -160,6 +170,47 @@ def test_an_interrupt_at_the_worst_moment(name, folder):
     assert err.count("\n") == 1
     assert process.returncode in (130, -signal.SIGINT)  # a shell says 130 of both
     assert names(folder) == before
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_with_several_tasks_it_says_one_line(sent, status, folder, tmp_path):
+    """Tasks that are done while results are saved are not used; joblib warns of them."""
+    ask = ["score", folder / "run", "-o", "scores.h5", "--K", 3, "--n-jobs", 2]
+    slow = "partial.PartialScores._save = lambda *_: (print('there', flush=True), time.sleep(1))"
+    process = command(*ask, cwd=tmp_path, before=COUNTED + slow)
+    for _ in range(2):
+        assert process.stdout.readline() == "there\n"
+    time.sleep(0.5)
+    process.send_signal(sent)
+    err = process.communicate()[1]
+    assert process.returncode == status
+    assert err.startswith(INTERRUPTED)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["run.h5", "text"])
+def test_sigterm_leaves_no_temporary_files(source, folder, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    if source == "text":
+        for t in range(3):
+            (tmp_path / f"epoch{t}.jsonl").write_text("".join(f'{{"{i}": [0, {t}]}}\n' for i in range(9)))
+    before = """
+    import os, time
+    from tdds.store import packed
+    def slow(*arguments):
+        print("there", flush=True)
+        time.sleep(60)
+    packed.encode = slow
+    """
+    before += f"os.environ['TMPDIR'] = {str(tmp_path / 'temporary')!r}"
+    asked = ("convert", tmp_path if source == "text" else folder / source, "-o", "new.h5")
+    process = command(*asked, cwd=tmp_path, before=before)
+    assert process.stdout.readline() == "there\n"
+    assert bool(names(tmp_path / "temporary")) == (source == "text")
+    process.terminate()
+    assert process.communicate()[1].startswith(INTERRUPTED)
+    assert process.returncode == 143
+    assert not [name for name in names(tmp_path) if "new" in name] + names(tmp_path / "temporary")
 
 
 def interrupt(arguments, folder, seconds):

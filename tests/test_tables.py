@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_cli import run
 
 from tdds import TrajectoryError
 from tdds._version import __version__
-from tdds.tables import ScoreTable, check_scores_output, combine_tables, write_all_rows
+from tdds.tables import ScoreTable, check_scores_output, combine_tables, read_column, write_all_rows
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -33,7 +34,7 @@ def make_table(seed=0, **changes):
         scores={"tdds": rng.lognormal(sigma=2, size=N), "aum": rng.uniform(-1, 1, size=N)},
         keeps={"tdds": "largest", "aum": "smallest"},
         parameters={"tdds": {"T": None, "K": 5, "beta": 0.9}, "aum": {"T": None}},
-        source={"source": f"run{seed}", "n_samples": N, "fingerprint": f"{seed:016x}"},
+        source={"source": f"run{seed}", "n_samples": N, "fingerprint": f"{seed:016x}", "n_epochs_read": 10},
         labels=np.arange(N) % 3,
         ids=np.array([f"img, {i:03}" for i in range(N)], dtype=object),
     )
@@ -175,11 +176,13 @@ def test_rank_mean_over_runs():
     ("changes", "message"),
     [
         ({"labels": (np.arange(N) + 1) % 3}, "of different data: their labels differ, first those of sample 0"),
-        ({"labels": None}, "One run has labels, another none"),
+        ({"labels": None}, "^Run 0 and Run 1: one has labels, the other none"),
         ({"ids": np.arange(N)}, "of different data: their ids differ"),
         ({"scores": {"tdds": np.ones(3), "aum": np.ones(3)}}, f"of different data: {N} and 3 samples"),
         ({"parameters": {"tdds": {"K": 9}, "aum": {}}}, "scored otherwise"),
-        ({"source": {"fingerprint": "0" * 16}}, "Runs 0 and 1 are the same trajectory"),
+        ({"scores": {"tdds": np.ones(N)}}, "hold other scores: tdds, aum; tdds"),
+        ({"source": {"n_epochs_read": 8}}, "^Run 0 and Run 1 are of 10 and 8 epochs; score both with the same --T"),
+        ({"source": {"fingerprint": "0" * 16}}, "Run 0 and Run 1 are of the same trajectory"),
     ],
 )
 def test_runs_of_different_data_are_refused(changes, message):
@@ -215,4 +218,40 @@ def test_command_line(tmp_path, pq):
     assert "A .csv holds the scores alone" in out
     status, _, err = run("combine", "0.parquet", "0.parquet", "-o", "m.h5", cwd=tmp_path)
     assert status == 1
-    assert "the same trajectory" in err
+    assert "0.parquet and 0.parquet are of the same trajectory" in err
+    status, _, err = run("combine", "0.parquet", "nothing.h5", "-o", "m.txt", cwd=tmp_path)
+    assert err.startswith("tdds: m.txt: scores are written as .h5, .parquet, .csv")
+
+
+@pytest.fixture
+def columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", labels=[0, 1], ids=["a", "b"])
+    np.save("y.npy", [0, 1])
+    (tmp_path / "names.txt").write_bytes("\ufeffcat\ndog\n".encode())
+
+
+@pytest.mark.usefixtures("columns")
+def test_a_column_is_the_one_that_is_asked_for():
+    assert read_column("data.npz").tolist() == [0, 1]
+    assert read_column("data.npz", "ids").tolist() == ["a", "b"]
+    assert read_column("data.npz::labels", "ids").tolist() == [0, 1]
+    assert read_column("names.txt", "class_names").tolist() == ["cat", "dog"]
+
+
+@pytest.mark.usefixtures("columns")
+@pytest.mark.parametrize(
+    ("place", "what", "message"),
+    [
+        ("data.npz", "features", r"^data\.npz: holds no 'features', but labels, ids; say which, as data\.npz::NAME\.$"),
+        ("y.npy::bar", "labels", r"^y\.npy::bar: only arrays in \.npz and HDF5 files have names; leave ::bar out\.$"),
+        ("names.txt::bar", "ids", r"^names\.txt::bar: only arrays"),
+        ("bad.npy", "ids", r"^bad\.npy: cannot be read as a file of ids: "),
+        ("bad.npz", "labels", r"^bad\.npz: is no \.npz file, or was cut short\.$"),
+    ],
+)
+def test_a_column_that_is_not_there(place, what, message):
+    for name in ("bad.npy", "bad.npz"):
+        Path(name).write_bytes(b"bad")
+    with pytest.raises(TrajectoryError, match=message):
+        read_column(place, what)

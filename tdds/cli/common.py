@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,15 +110,24 @@ def parse_list(option: str, text: str | None, parse: type) -> Any:
     return values if len(values) > 1 else values[0]
 
 
-def check_output(path: Path, force: bool) -> None:
-    """Raise before any work is done where the output could not be written."""
+def check_output(path: Path, force: bool, *read: Any) -> None:
+    """Raise before any work is done where the output could not be written, or is one of the files that are read."""
     from tdds.validation import check_no_pipe
 
     check_no_pipe(path)
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; pass --force to overwrite it.")
-    if not path.absolute().parent.is_dir():
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder.")
+    for source in (Path(str(place).partition("::")[0]) for place in read if place is not None):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise ValueError(f"{path}: is read, and would be overwritten; give the output another name.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:  # the name that the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def describe(trajectory: Any) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def open_source(
         missing=missing,
         damaged=damaged,
         labels=None if labels is None else read_column(labels),
-        ids=None if ids is None else read_column(ids),
+        ids=None if ids is None else read_column(ids, "ids"),
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,11 +101,11 @@ def score(
     import numpy as np
 
     from tdds.engine import compute_scores
-    from tdds.partial import PartialScores, count_samples
+    from tdds.partial import PartialScores
     from tdds.scores import make_scores
     from tdds.tables import ScoreTable, check_scores_output, read_column
 
-    check_output(output, force)
+    check_output(output, force, source, labels, features, ids)
     check_scores_output(output)
     damaged = "skip" if skip_damaged else "error" if verify else "unchecked"
     trajectory = open_source(source, axes, kind, missing, labels, ids, damaged)
@@ -125,13 +128,15 @@ def score(
             return print_json(dataclasses.asdict(cost))
         say(say_cost(cost))
         return None
-    partial = PartialScores(output, trajectory, chosen) if trajectory.paths_read() else None
-    if partial and (n_done := sum(map(count_samples, partial.load()))):
-        err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {partial.folder}", highlight=False)
+
+    def going_on(n_done: int, folder: Path) -> None:
+        err.print(f"Going on from {n_done:,} of {trajectory.n_samples:,} samples in {folder}", highlight=False)
+
+    partial = PartialScores(output, trajectory, chosen, going_on) if trajectory.paths_read() else None
     scores = compute_scores(
         trajectory,
         chosen,
-        features=None if features is None else read_column(features),
+        features=None if features is None else read_column(features, "features"),
         memory_limit=memory_limit,
         n_jobs=n_jobs,
         verbose=err.is_terminal,
@@ -172,7 +177,7 @@ def score(
         say("A .csv holds the scores alone; tdds select reads .h5 and .parquet.", style="dim")
         return None
     which = f" --method {summaries[0]['method']}" if len(summaries) > 1 else ""
-    say(f"Next: tdds select {output}{which} --pruning-rate 0.9 -o kept.csv", style="dim")
+    say(f"Next: tdds select {shlex.quote(str(output))}{which} --pruning-rate 0.9 -o kept.csv", style="dim")
     return None
 
 
@@ -219,14 +224,19 @@ def select(
     from tdds.summaries import class_counts
     from tdds.tables import ScoreTable, selection_writer, write_all_rows, write_selection
 
-    check_output(output, force)
+    check_output(output, force, scores)
     selection_writer(output)
     table = ScoreTable.load(scores)
     method = next(iter(table.scores)) if method is None and len(table.scores) == 1 else method
     values = _column(table, scores, method, f"--method {method} is not there" if method else "Say --method")
     keeps = table.keeps[method]  # type: ignore[index]
     chosen = SAMPLERS[sampler]()
-    second = chosen.second and _column(table, scores, chosen.second, f"--sampler {sampler} needs {chosen.second}")
+    second = chosen.second and _column(
+        table,
+        scores,
+        _same_settings(table.scores, str(method), chosen.second),
+        f"--sampler {sampler} needs {chosen.second}",
+    )
     if chosen.needs_labels and table.labels is None:
         raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
     n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
@@ -255,6 +265,12 @@ def select(
         "smallest": f"those with a score of {coreset.threshold:.4g} or less",
         "median": "those nearest the median of their class",
     }[keeps]
+    if (
+        sampler == "top"
+        and keeps != "median"
+        and (values == coreset.threshold).sum() > (values[indices] == coreset.threshold).sum()
+    ):
+        bound += f" (of those at {coreset.threshold:.4g}, the lower indices)"
     say(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
         f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
@@ -277,10 +293,11 @@ def combine(
     as_json: AsJson = False,
 ) -> None:
     """Make one file of scores of several runs."""
-    from tdds.tables import ScoreTable, combine_tables
+    from tdds.tables import ScoreTable, check_scores_output, combine_tables
 
-    check_output(output, force)
-    table = combine_tables([ScoreTable.load(path) for path in scores], how)
+    check_output(output, force, *scores)
+    check_scores_output(output)
+    table = combine_tables([ScoreTable.load(path) for path in scores], how, names=scores)
     table.source["command"] = typed_command()
     table.save(output)
     if as_json:
@@ -290,6 +307,7 @@ def combine(
 
 
 def compare(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -300,7 +318,7 @@ def compare(
     ],
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="Methods, of a trajectory.", show_default="all that it allows"),
+        typer.Option(metavar="NAME,...", help="Methods.", show_default="all that a trajectory allows, or a file holds"),
     ] = None,
     pruning_rate: Annotated[
         str, typer.Option(metavar="P,...", help="Shares to REMOVE at which coresets are compared.")
@@ -331,18 +349,23 @@ def compare(
     Spearman's rank correlations of the scores, and the shares of the coresets that both keep.
     """
     from tdds.comparison import compare_scores
-    from tdds.tables import ScoreTable, is_scores, read_column
+    from tdds.tables import ScoreTable, check_same_samples, is_scores, read_column
 
     y = None if labels is None else read_column(labels)
-    runs: dict[str, Any] = {}
-    for source in sources:
-        table = ScoreTable.load(source) if is_scores(Path(source)) else None
-        runs[source] = source if table is None else table.scores
-        y = table.labels if y is None and table is not None else y
+    asked = parse_list("method", method, str)
+    tables = {source: ScoreTable.load(source) for source in sources if is_scores(Path(source))}
+    for (one, first), (another, other) in itertools.combinations(tables.items(), 2):
+        check_same_samples(f"{one} and {another}", first, other)
+    if len(tables) == len(sources):
+        _refuse_given(ctx, sources)
+    runs: dict[str, Any] = {source: source for source in sources}
+    for source, table in tables.items():
+        runs[source] = table.scores if asked is None else _of_methods(table, source, asked)
+        y = table.labels if y is None else y
     comparison = compare_scores(
         runs,
         y,
-        method=parse_list("method", method, str),
+        method=asked,
         pruning_rate=parse_list("pruning-rate", pruning_rate, float),
         T=parse_list("T", T, int),
         K=parse_list("K", K, int),
@@ -351,7 +374,7 @@ def compare(
         loss=parse_list("loss", loss, str),
         margin_of=parse_list("margin-of", margin_of, str),
         random_state=random_state,
-        features=None if features is None else read_column(features),
+        features=None if features is None else read_column(features, "features"),
         axes=axes,
         kind=kind,
         missing=missing,
@@ -372,6 +395,34 @@ def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
     if method not in table.scores:
         raise ValueError(f"{why}: {path} holds {', '.join(table.scores)}.")
     return table.scores[method]
+
+
+def _same_settings(scores: Iterable[str], method: str, wanted: str) -> str:
+    """The name in a file of the score `wanted` that was made with the settings of `method`, else `wanted` itself."""
+    settings = {*method.partition(":")[2].split(","), ""}
+    named = ((name, *name.partition(":")[::2]) for name in scores)
+    return next((name for name, base, own in named if base == wanted and settings.issuperset(own.split(","))), wanted)
+
+
+def _of_methods(table: Any, path: str, methods: str | list[str]) -> dict[str, Any]:
+    """The scores of `methods`, with any settings, in a table that was read from `path`."""
+    methods = [methods] if isinstance(methods, str) else methods
+    for method in methods:
+        if method not in {name.partition(":")[0] for name in table.scores}:
+            raise ValueError(f"--method {method} is not there: {path} holds {', '.join(table.scores)}.")
+    return {name: values for name, values in table.scores.items() if name.partition(":")[0] in methods}
+
+
+_OF_SCORES = {"sources", "method", "pruning_rate", "labels", "n_jobs", "as_json"}
+
+
+def _refuse_given(ctx: typer.Context, files: list[str]) -> None:
+    """Raise where an option that only a trajectory has a use for was typed."""
+    for param in ctx.command.params:
+        source = ctx.get_parameter_source(param.name or "")
+        if param.name not in _OF_SCORES and source is not None and source.name == "COMMANDLINE":
+            held = f"{', '.join(files)} {'hold' if len(files) > 1 else 'holds'} scores"
+            raise ValueError(f"{param.opts[0]} is for trajectories, and {held}: leave it out, or pass what was scored.")
 
 
 def _print_classes(counts: dict[int, list[int]], most: int = 20) -> None:

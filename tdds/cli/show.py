@@ -62,16 +62,20 @@ def report(
     from tdds.report import Images, Rows, write_report
     from tdds.tables import ScoreTable, read_column
 
-    check_output(output, force)
+    check_output(output, force, scores, images, data, class_names, trajectory)
     if images and data:
         raise ValueError("Say --images or --data, one of the two.")
+    table = ScoreTable.load(scores)
+    opened = None if trajectory is None else open_source(trajectory, axes, kind, missing)
+    if opened is not None:
+        opened.name_samples(table.labels)
     write_report(
-        ScoreTable.load(scores),
+        table,
         output,
         name=str(scores),
         samples=Images(images) if images else Rows(data) if data else None,
-        trajectory=None if trajectory is None else open_source(trajectory, axes, kind, missing),
-        class_names=None if class_names is None else read_column(class_names).astype(str).tolist(),
+        trajectory=opened,
+        class_names=None if class_names is None else read_column(class_names, "class_names").astype(str).tolist(),
         method=method,
         pruning_rate=pruning_rate,
         command=typed_command(),
@@ -85,7 +89,7 @@ def report(
 def demo(
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory, the scores and the picture."),
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the trajectory and the picture."),
     ] = Path("tdds-demo"),
     force: Force = False,
     as_json: AsJson = False,

@@ -87,16 +87,23 @@ def verify(
     The exit status is 1 where an epoch is damaged.
     """
     from tdds import store
+    from tdds.validation import name_epochs
 
+    path = Path(str(path).removesuffix("::values"))
     report, apart = store.verify(path), _parts_apart(path)
     if as_json:
         print_json({"path": str(path), "n_epochs": len(report.epochs), "problems": report.problems} | apart)
     else:
         for problem in report.problems:
             say(problem)
-        incomplete = [epoch for epoch in report.epochs if epoch.n_missing and not epoch.problems]
-        for epoch in incomplete:
-            say(f"Epoch {epoch.epoch} lacks {epoch.n_missing:,} samples: score with --missing carry.")
+        incomplete: dict[int, list[int]] = {}
+        for epoch in report.epochs:
+            if epoch.n_missing and not epoch.problems:
+                incomplete.setdefault(epoch.n_missing, []).append(epoch.epoch)
+        for n_missing, epochs in incomplete.items():
+            lack = "lacks" if len(epochs) == 1 else "each lack"
+            samples = f"sample{'s' * (n_missing > 1)}"
+            say(f"{name_epochs(epochs).capitalize()} {lack} {n_missing:,} {samples}: score with --missing carry.")
         n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
         state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
         say(f"{path}: {len(report.epochs)} epochs, {state}.")
@@ -125,8 +132,8 @@ def convert(
     from tdds.engine import progress_bar
     from tdds.store import is_packed, is_store, pack
 
-    check_output(output, force)
-    has_checksums = is_store(logs) or is_packed(logs)
+    check_output(output, force, logs, labels, ids)
+    has_checksums = is_store(logs) or is_packed(logs.removesuffix("::values"))
     damaged = "skip" if skip_damaged else "error" if has_checksums else "unchecked"
     trajectory = open_source(logs, axes, kind, missing, labels, ids, damaged)
     with progress_bar("Converting", trajectory.n_samples, err.is_terminal) as advance:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def open_trajectory(
           ``{t}_Output.npy`` and ``{t}_Index.npy``; ``"file.h5::name"`` or ``"run.zarr::name"`` for any array in one.
         - The logs of other tools (docs/logs.md): dataset cartography's and datacull's JSON lines, Dyn-Unc's text,
           coverage-centric selection's pickles.
-        - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes).
+        - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes). One of 1-D arrays, which
+          may be samples or epochs, needs `axes`.
     axes : {"NTC", "TNC", "NT", "TN"}, optional
         What the axes of an array are; left out, samples come first. A foreign HDF5 or zarr array must say, and logs
         of a form that has its own order must not.
@@ -78,7 +79,7 @@ def open_trajectory(
         What the values are; left out, what the file says, logits for a directory of ``.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
         What to do where logs in arrival order lack a sample at an epoch: raise, or repeat its value of the epoch
-        before; before its first, its first. An array lacks none.
+        before; before its first, its first, be it past T. An array lacks none.
     damaged : {"unchecked", "error", "skip"}, default "unchecked"
         Whether the values of a store or a packed file are held against their checksums, which reads all of it once
         more. Unchecked, an error is raised only where something cannot be read or is no distribution. "error" raises
@@ -112,20 +113,25 @@ def open_trajectory(
     check_choice("kind", kind, (None, *KINDS))
     check_choice("missing", missing, ("error", "carry"))
     check_choice("damaged", damaged, ("unchecked", "error", "skip"))
+    given = {what for what, values in (("labels", labels), ("ids", ids)) if values is not None}
     if isinstance(source, Trajectory):
         if kind not in (None, source.kind):
             raise ValueError(f"kind={kind!r}, but {source!r} holds {source.kind}; open it with that kind instead.")
         # Labels given here are not the caller's object's; a stream is read once anyway and must not be read by two.
-        given = labels is not None or ids is not None
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
-        trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged)
-    elif isinstance(source, Iterator) or _is_list_of_epochs(source):
+        trajectory = _open_path(os.fspath(source), axes, kind, missing, damaged, given)
+    elif isinstance(source, Iterator) or _is_list_of(2, source):
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
-        said = {name: given or store.said(source, name) for name, given in (("axes", axes), ("kind", kind))}
+        said = {name: asked or store.said(source, name) for name, asked in (("axes", axes), ("kind", kind))}
         trajectory = ArrayTrajectory(source, **said, name=source.name)
     else:
+        if axes is None and _is_list_of(1, source):
+            raise TrajectoryError(
+                f"A {type(source).__name__} of 1-D arrays may be samples or epochs; pass numpy.stack(arrays) with "
+                "axes='NT' where each is a sample, axes='TN' where each is an epoch."
+            )
         trajectory = ArrayTrajectory(as_array(source), axes=axes, kind=kind)
     own = trajectory.axes if isinstance(trajectory, ArrayTrajectory) else None
     if axes is not None and own not in (axes, str(axes).replace("C", "")):
@@ -137,11 +143,12 @@ def open_trajectory(
     return trajectory
 
 
-def _is_list_of_epochs(source: Any) -> bool:
+def _is_list_of(n_axes: int, source: Any) -> bool:
+    """Whether it is a list or tuple of arrays of so many axes."""
     return (
         isinstance(source, (list, tuple))
         and len(source) > 0
-        and all(getattr(epoch, "ndim", 0) == 2 for epoch in source)
+        and all(getattr(array, "ndim", 0) == n_axes for array in source)
     )
 
 
@@ -156,7 +163,9 @@ def _check_packed(trajectory: Trajectory, damaged: str) -> None:
         raise TrajectoryError(f"{problems[0].rstrip('.')}; pack it anew from the store, or bring it back from a copy.")
 
 
-def _open_path(source: str, axes: str | None, kind: str | None, missing: str, damaged: str) -> Trajectory:
+def _open_path(
+    source: str, axes: str | None, kind: str | None, missing: str, damaged: str, given: Collection[str]
+) -> Trajectory:
     place, _, name = source.partition("::")
     path = Path(place)
     if not path.exists():
@@ -164,7 +173,7 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
     if path.is_dir():
         return _open_directory(path, name, axes, kind, missing, damaged)
     if name:
-        return HDF5Trajectory(path, name, axes=axes, kind=kind)
+        return HDF5Trajectory(path, name, axes=axes, kind=kind, given=given)
     if path.suffix == ".npy":
         return NpyFile(path, axes=axes, kind=kind)
     if path.suffix == ".npz":
@@ -172,18 +181,29 @@ def _open_path(source: str, axes: str | None, kind: str | None, missing: str, da
         if "index" in arrays:
             return NpzTrajectory(path, kind=kind, missing=missing)
         trajectory = ArrayTrajectory(arrays[held], axes=axes, kind=kind or held, name=source)
-        trajectory.name_samples(arrays.get("labels"), arrays.get("ids"))
+        for what in {"labels", "ids"} & arrays.keys() - set(given):
+            with trajectory.leaving_out(what):
+                trajectory.name_samples(**{what: arrays[what]})
         return trajectory
     if path.suffix in (".pickle", ".pkl"):
         return CCSLogs(path, kind=kind, missing=missing)
+    if path.suffix in _NO_SOURCES:
+        raise TrajectoryError(f"{path}: is {_NO_SOURCES[path.suffix]}.")
     with store.opened(path) as file:
         names = dataset_names(file)
+        if store.said(file, "format") == "tdds-scores":
+            raise TrajectoryError(f"{path}: is {_NO_SOURCES['.parquet']}.")
     if "values" in names:
-        return HDF5Trajectory(path, "values", axes=axes, kind=kind)
+        return HDF5Trajectory(path, "values", axes=axes, kind=kind, given=given)
     raise TrajectoryError(
         f"{path}: is no packed store; say which dataset, as {path}::NAME. It holds {', '.join(names) or 'none'}."
     )
 
+
+#: Files that are no trajectory, by extension: what they are, and what to do.
+_NO_SOURCES = dict.fromkeys((".txt", ".jsonl", ".json"), "one file of text; pass the folder of logs, an epoch a file")
+_NO_SOURCES[".csv"] = "a table of text; pass a trajectory as .npy, .npz, HDF5 or zarr (docs/logs.md)"
+_NO_SOURCES[".parquet"] = "a file of scores, no trajectory; tdds select, report, combine and compare read it"
 
 #: Logs of other tools: the folder that the tool makes in its output folder, what its files are called, their reader.
 _FOREIGN: list[tuple[str, str, Any]] = [

@@ -1,8 +1,8 @@
 """Arrays, samples or epochs first: in memory, in a ``.npy`` file, in an HDF5 file, in zarr, in dask."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,19 @@ class HDF5Trajectory(ArrayTrajectory):
         Name inside the file.
     axes, kind
         As for `ArrayTrajectory`; what the dataset's attributes `axes` and `kind` say where left out.
+    given : collection of {"labels", "ids"}
+        What is not looked for beside the dataset.
     """
 
-    def __init__(self, path: Path, dataset: str, *, axes: str | None = None, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dataset: str,
+        *,
+        axes: str | None = None,
+        kind: str | None = None,
+        given: Collection[str] = (),
+    ) -> None:
         with store.opened(path) as file:
             if dataset not in file or not isinstance(file[dataset], h5py.Dataset):
                 raise TrajectoryError(
@@ -132,12 +142,12 @@ class HDF5Trajectory(ArrayTrajectory):
             direct = self._as_stored and store.holds_whole_rows(values)
             self._direct = store.DirectRows(values) if direct else None
             group = values.parent
-            beside = {
-                name: store.read_column(store.own_dataset(file, f"{group.name.rstrip('/')}/{name}"), self.n_samples)
-                for name in ("labels", "ids")
-                if name in group.keys()  # noqa: SIM118 (a link to nowhere is a key, but not `in` the group)
-            }
-            self.name_samples(**beside)
+            ours = "format" in file.attrs
+            for name in ("labels", "ids"):
+                if name in group.keys() and name not in given:  # noqa: SIM118 (a link to nowhere is a key, not `in` it)
+                    held = store.own_dataset(file, f"{group.name.rstrip('/')}/{name}")
+                    with nullcontext() if ours else self.leaving_out(name):
+                        self.name_samples(**{name: store.read_column(held, self.n_samples)})
         del self._values
         self.path = path
         self.dataset = dataset
@@ -210,8 +220,12 @@ class ZarrTrajectory(ArrayTrajectory):
             self.name_samples(**{what: held[...] for what, held in beside.items()})
 
     def _open(self) -> Any:
-        node = _open_zarr(self.path, self._inside)
-        node = _open_zarr(self.path) if node is None else node  # no `or`: the truth of a group is its length, read
+        node, root = _open_zarr(self.path, self._inside), _open_zarr(self.path)
+        if node is None and not hasattr(root, "members"):
+            raise TrajectoryError(
+                f"{self.path}: is one array, and holds no {self._inside!r}; leave ::{self._inside} out."
+            )
+        node = root if node is None else node  # no `or`: the truth of a group is its length, read
         if hasattr(node, "members"):
             # Not by zarr's `members`, whose other tasks print tracebacks where one of them fails.
             places = {held.parent for said in (".zarray", "zarr.json") for held in self.path.rglob(said)} - {self.path}

@@ -5,7 +5,7 @@ import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from tdds.validation import (
     file_errors,
     missing_sample,
     name_epochs,
+    sum_tolerance,
 )
 
 _GAP_BYTES = 1 << 16  # rows of a file that lie closer than this are read together
@@ -35,9 +36,11 @@ class ArrivalTrajectory(Trajectory):
     """Epochs in arrival order: rows as the data loader shuffled them, and the sample of each row.
 
     A duplicate within an epoch keeps the last value. A sample that an epoch lacks is an error, or with
-    ``missing="carry"`` has the value of the epoch before, and before its first epoch that of its first. Where each
-    sample lies in each epoch is kept in memory, 4 bytes a sample and epoch.
+    ``missing="carry"`` has the value of the epoch before, and before its first epoch that of its first, which may lie
+    past the epochs that are scored. Where each sample lies in each epoch is kept in memory, 4 bytes a sample and epoch.
     """
+
+    _counts_every_epoch = True
 
     def __init__(self, *, missing: str = "error") -> None:
         check_choice("missing", missing, ("error", "carry"))
@@ -61,9 +64,14 @@ class ArrivalTrajectory(Trajectory):
         return {}
 
     def _count_samples(self) -> int:
-        """The number of samples, from what epoch 0 names."""
+        """The number of samples, from what epoch 0 names; where it may lack some, from what every epoch names."""
         index = self.index(0)
-        n_samples = 1 + int(index.max()) if len(index) else 0
+        indices = [index]
+        if self.missing == "carry" and self._counts_every_epoch:
+            for epoch in range(1, self.n_epochs or 1):
+                with suppress(TrajectoryError):  # said where the epoch is read
+                    indices.append(self.index(epoch))
+        n_samples = 1 + max((int(one.max()) for one in indices if len(one)), default=-1)
         self._check_first_epoch(index, n_samples)
         return n_samples
 
@@ -133,7 +141,8 @@ class NpyDirectory(ArrivalTrajectory):
     ----------
     path : path
     kind : {"logits", "probs", "log_probs", "losses"}, default "logits"
-        What the outputs are; "losses" reads ``{t}_Loss.npy`` instead.
+        What the outputs are; "losses" reads ``{t}_Loss.npy`` instead. Must be said of outputs that look like
+        probabilities.
     missing : {"error", "carry"}
     """
 
@@ -151,6 +160,13 @@ class NpyDirectory(ArrivalTrajectory):
             raise TrajectoryError(f"{path}: holds no {{t}}_{self._what}.npy; pass {other} if that is what it holds.")
         self.n_epochs = 1 + max(epochs)
         self._measure()
+        if kind is None:
+            first = map_npy(self._file(0))[:100].astype(np.float64)
+            if (first >= 0).all() and (abs(first.sum(axis=1) - 1) <= sum_tolerance(self.dtype)).all():
+                raise TrajectoryError(
+                    f"{self._file(0)}: its rows sum to 1 as probabilities do, where logits are expected; pass "
+                    "kind='probs' (--kind probs), or kind='logits' if they are."
+                )
 
     def _measure(self) -> None:
         """Take the sizes from epoch 0."""

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -114,6 +115,14 @@ class Trajectory(ABC):
         if ids is not None:
             self.ids = check_ids(ids, self.n_samples)
 
+    @contextmanager
+    def leaving_out(self, what: str) -> Iterator[None]:
+        """Warn of the labels or ids beside a stranger's values that cannot be used, and go on without them."""
+        try:
+            yield
+        except ValueError as error:
+            warnings.warn(f"{self.name}: the {what} beside it are left out; {error}", RuntimeWarning, stacklevel=2)
+
     def part(self, start: int, stop: int) -> "Trajectory":
         """Samples `start` ... `stop` - 1 as a trajectory: pickled, it takes no more than they need."""
         return _Part(self, start, stop)
@@ -212,6 +221,11 @@ def resolve_axes(axes: str | None, n_axes: int) -> str:
 
 def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:
     if "C" not in axes:
+        if kind not in (None, "losses"):
+            raise ValueError(
+                f"kind={kind!r}, but values without an axis of classes are losses; leave kind out, or pass values of "
+                "shape (n_samples, n_epochs, n_classes)."
+            )
         return "losses"
     check_choice("kind", default if kind is None else kind, KINDS[:3])
     return default if kind is None else kind

@@ -35,6 +35,8 @@ class SpooledTrajectory(NpyDirectory):
     Subclasses set `name`, `kind` and `n_epochs`, then call `_measure`.
     """
 
+    _counts_every_epoch = False  # that would parse them all
+
     def __init__(self, *, missing: str = "error", folder: Path | None = None) -> None:
         super(NpyDirectory, self).__init__(missing=missing)
         self._spool = _Spool(folder)
@@ -172,7 +174,16 @@ class NumberedFiles:
 
     def __init__(self, folder: Path, pattern: str) -> None:
         self.folder = folder
-        found = {int(m[1]): file.name for file in folder.iterdir() if (m := re.fullmatch(pattern, file.name))}
+        found: dict[int, str] = {}
+        for name in sorted(file.name for file in folder.iterdir()):
+            if not (match := re.fullmatch(pattern, name)):
+                continue
+            if (number := int(match[1])) in found:
+                raise TrajectoryError(
+                    f"{folder}: {found[number]} and {name} are both epoch {number}; expected one run: move the other "
+                    "into a folder of its own."
+                )
+            found[number] = name
         if not found:
             raise TrajectoryError(f"{folder}: holds no file of the pattern {pattern}.")
         self._first, last = min(found), max(found)

@@ -59,8 +59,8 @@ class VerifyReport:
 
     @property
     def problems(self) -> list[str]:
-        """Every problem, one sentence each."""
-        return [problem for epoch in self.epochs for problem in epoch.problems] + self.strangers
+        """Every problem, one sentence each, once where several epochs have it."""
+        return list(dict.fromkeys([problem for epoch in self.epochs for problem in epoch.problems] + self.strangers))
 
     @property
     def n_whole(self) -> int:
