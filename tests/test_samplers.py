@@ -224,7 +224,8 @@ def trajectory(n_samples=120, n_epochs=12):
 def test_any_method_with_any_sampler(method, sampler):
     probs, y = trajectory()
     features = RNG(2).normal(size=(len(y), 3))
-    selector = tdds.CoresetSelector(method, sampler, 0.7, K=4, random_state=0).fit(probs, y, features=features)
+    selector = tdds.CoresetSelector(method, sampler, 0.7, K=4, weighting="per_sample", random_state=0)
+    selector.fit(probs, y, features=features)
     assert len(selector.sample_indices_) == len(selector.transform(y)) == 36
     scores = tdds.score_trajectory(probs, y, method=method, K=4, random_state=0, features=features)
     np.testing.assert_array_equal(selector.scores_, scores)

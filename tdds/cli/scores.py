@@ -208,11 +208,11 @@ def select(
     ] = "top",
     random_state: Seed = None,
     weighting: Annotated[
-        Literal["per_sample", "root", "batch_mean", "none"],
+        Literal["none", "root", "per_sample", "batch_mean"],
         typer.Option(
-            metavar="NAME", help="Importance weights (Eq. 13 of the paper): per_sample, root, batch_mean, none."
+            metavar="NAME", help="Importance weights: none, or root, per_sample, batch_mean (Eq. 13 of the paper)."
         ),
-    ] = "per_sample",
+    ] = "none",
     all_rows: Annotated[
         bool, typer.Option("--all-rows", help="Write every sample, with its scores and whether it is kept.")
     ] = False,
@@ -275,7 +275,8 @@ def select(
         f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
         f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
     )
-    say(f"Their {weighting} weights are worth {summary['effective_samples']:,.0f} samples.")
+    if weighting != "none":
+        say(f"Their weights ({weighting}) do the work of {summary['effective_samples']:,.0f} samples that weigh alike.")
     if table.labels is not None:
         _print_classes(summary["classes"])
     return None
