@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from tdds.engine import MEMORY_LIMIT, compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
-from tdds.scores import METHODS, default_K, make_scores
+from tdds.scores import METHODS, Score, default_K, make_scores
 from tdds.sources import open_trajectory
 
 
@@ -140,7 +140,7 @@ def compare_scores(
     source: Any,
     y: Any = None,
     *,
-    method: str | Sequence[str] | None = None,
+    method: str | Score | Sequence[str | Score] | None = None,
     pruning_rate: float | Sequence[float] = (0.5, 0.9),
     T: int | Sequence[int] | None = None,
     K: int | Sequence[int] | None = None,

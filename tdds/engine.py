@@ -37,7 +37,7 @@ def score_trajectory(
     source: Any,
     y: Any = None,
     *,
-    method: str | Sequence[str] = "tdds",
+    method: str | Score | Sequence[str | Score] = "tdds",
     T: int | Sequence[int] | None = None,
     K: int | Sequence[int] = 10,
     beta: float | Sequence[float] = 0.9,
@@ -146,7 +146,8 @@ def score_trajectory(
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
-    return scores[str(method)] if list(scores) == [method] else scores
+    name = getattr(method, "name", method)
+    return scores[name] if list(scores) == [name] else scores
 
 
 def compute_scores(

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import product
-from typing import Any
+from typing import Any, TypeGuard
 
 from tdds.scores.methods import METHODS, Score
 from tdds.validation import check_choice
 
 
-def make_score(method: str, **parameters: Any) -> Score:
-    """The score of that name, with those of `parameters` that it has.
+def is_score(method: Any) -> TypeGuard[Score]:
+    """Whether `method` is a score itself, in the place of the name of one."""
+    return isinstance(method, Score) and not isinstance(method, type)
+
+
+def make_score(method: str | Score, **parameters: Any) -> Score:
+    """The score of that name, with those of `parameters` that it has; a score as it is.
 
     Raises
     ------
     ValueError, TypeError
         There is no such method, or a parameter of it is out of range.
     """
+    if is_score(method):
+        return method
     check_choice("method", method, tuple(METHODS))
     own = {field.name for field in fields(METHODS[method])}
     return METHODS[method](**{name: value for name, value in parameters.items() if name in own})
@@ -29,24 +36,27 @@ def default_K(n_epochs: int | None) -> int:
     return 10 if n_epochs is None else max(3, min(10, n_epochs))
 
 
-def make_scores(method: str | Sequence[str], **parameters: Any) -> dict[str, Score]:
+def make_scores(method: str | Score | Sequence[str | Score], **parameters: Any) -> dict[str, Score]:
     """Every method with every combination of those of its parameters that are lists, by name.
 
     The name is the method's, and behind it what varies: ``"tdds:T=10,K=5"``. Combinations with fewer epochs than a
-    window is wide, K > T, are left out.
+    window is wide, K > T, are left out. Scores themselves have their parameters already.
 
     Raises
     ------
     ValueError, TypeError
         There is no such method, a parameter of it is out of range, or nothing is left.
     """
-    methods = [method] if isinstance(method, str) else method
+    methods: Any = [method] if isinstance(method, str) or is_score(method) else method
     if not isinstance(methods, Iterable):
         raise TypeError(f"method={method!r} is no method; expected a name or a list of names: {', '.join(METHODS)}.")
     varied = {name for name, value in parameters.items() if isinstance(value, (list, tuple, range))}
     grids = {name: value if name in varied else [value] for name, value in parameters.items()}
     scores: dict[str, Score] = {}
     for one in methods:
+        if is_score(one):
+            scores[one.name] = one
+            continue
         check_choice("method", one, tuple(METHODS))
         own = [field.name for field in fields(METHODS[one]) if field.name in grids]
         for values in product(*(grids[name] for name in own)):

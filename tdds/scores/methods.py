@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,7 @@ LOSSES = ("kl", "ce", "el2n")
 MARGINS = ("probs", "logits")
 
 
+@runtime_checkable
 class Score(Protocol):
     """A method: what it reads, what it makes of it, which samples are kept."""
 

@@ -291,7 +291,7 @@ class CoresetSelector(Selector):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = TDDSSelector._parameter_constraints | {
-        "method": [StrOptions(set(METHODS))],
+        "method": [StrOptions(set(METHODS)), HasMethods(["series", "reduce", "finish"])],
         "sampler": [StrOptions(set(SAMPLERS)), HasMethods(["__call__"])],
         "margin_of": [StrOptions(set(MARGINS))],
         "random_state": ["random_state", np.random.Generator],
