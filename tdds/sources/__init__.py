@@ -22,7 +22,7 @@ from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
 from tdds.sources.pickles import CCSLogs
 from tdds.sources.spooled import SortedRuns, SpooledTrajectory, roomy_folder
 from tdds.sources.stream import EpochStream
-from tdds.validation import KINDS, TrajectoryError, check_choice
+from tdds.validation import KINDS, TrajectoryError, check_choice, check_no_pipe
 
 __all__ = [
     "ArrayTrajectory",
@@ -187,6 +187,7 @@ def _open_path(
         return trajectory
     if path.suffix in (".pickle", ".pkl"):
         return CCSLogs(path, kind=kind, missing=missing)
+    check_no_pipe(path)
     if path.suffix in _NO_SOURCES:
         raise TrajectoryError(f"{path}: is {_NO_SOURCES[path.suffix]}.")
     with store.opened(path) as file:
