@@ -172,7 +172,7 @@ def compare_scores(
         taken as one.
     y : (n_samples,) integers, optional
         Labels, where a method needs them; left out, each trajectory's own.
-    method : str or list of str, optional
+    method : str, Score, or list of them, optional
         Of a trajectory: what to compare. Left out, every method but "random" that the trajectory allows.
     pruning_rate : float or list of float, default (0.5, 0.9)
         Shares *removed* at which coresets are compared; each holds the samples that its score prefers, ties to the

@@ -67,9 +67,10 @@ def score_trajectory(
     y : (n_samples,) integers, optional
         Labels in [0, n_classes); needed by every method but "tdds" with ``loss="kl"``, "entropy", "margin",
         "least_confidence" and "random". Left out, the source's own.
-    method : str or list of str, default "tdds"
+    method : str, Score, or list of them, default "tdds"
         "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
         "confidence", "variability", "loss", "moderate" or "random"; the formula of each is in `tdds.scores`.
+        Or a score of your own (docs/extending.md).
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
@@ -146,7 +147,7 @@ def score_trajectory(
     scores = compute_scores(
         trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
     )
-    name = getattr(method, "name", method)
+    name: Any = getattr(method, "name", method)
     return scores[name] if list(scores) == [name] else scores
 
 

@@ -160,6 +160,26 @@ def write_incomplete(kind_of_source, folder, values):
     return folder / "run"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("probs", "epoch_{:03d}.npy"), ("logits", "net18-{}.npy"), ("losses", "{}.npy")]
+)
+def test_a_folder_of_an_npy_an_epoch(kind, name, tmp_path):
+    values, _ = checks.logged(kind, SHAPE, dtype=np.float32)
+    for t in range(7):
+        np.save(tmp_path / name.format(10 * t + 10), values[:, t])  # every tenth epoch
+    np.save(tmp_path / "labels.npy", np.arange(30))
+    trajectory = tdds.open_trajectory(tmp_path, kind="logits" if kind == "logits" else None)
+    assert (trajectory.n_epochs, trajectory.kind) == (7, kind)
+    for width in (None, 1, 3):
+        np.testing.assert_array_equal(read_all(trajectory, width), values)
+    with checks.small_blocks(1):
+        scores = tdds.score_trajectory(pickle.loads(pickle.dumps(trajectory)), K=4)
+    np.testing.assert_array_equal(scores, tdds.score_trajectory(values, K=4, kind=trajectory.kind))
+    np.save(tmp_path / name.format(40), values[:29, 3])
+    with pytest.raises(tdds.TrajectoryError, match=r"29 rows; expected 30 as in .*10.*\.npy, one a sample in the same"):
+        tdds.score_trajectory(tmp_path, K=4, kind=trajectory.kind)
+
+
 @pytest.mark.parametrize("kind_of_source", ["directory", "store"])
 def test_carry_repeats_the_epoch_before_and_at_first_the_next(kind_of_source, tmp_path):
     values, _ = checks.logged("logits", SHAPE)

@@ -27,8 +27,9 @@ def make_score(method: str | Score, **parameters: Any) -> Score:
     if is_score(method):
         return method
     check_choice("method", method, tuple(METHODS))
-    own = {field.name for field in fields(METHODS[method])}
-    return METHODS[method](**{name: value for name, value in parameters.items() if name in own})
+    known = METHODS[str(method)]
+    own = {field.name for field in fields(known)}
+    return known(**{name: value for name, value in parameters.items() if name in own})
 
 
 def default_K(n_epochs: int | None) -> int:

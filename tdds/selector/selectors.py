@@ -220,9 +220,10 @@ class CoresetSelector(Selector):
 
     Parameters
     ----------
-    method : str, default "tdds"
+    method : str or Score, default "tdds"
         "tdds", "entropy", "forgetting", "el2n", "aum", "dyn_unc", "dual", "eva", "margin", "least_confidence",
         "confidence", "variability", "loss", "moderate" or "random": what a sample is worth, see `tdds.scores`.
+        Or a score of your own, which has its parameters already (docs/extending.md).
     sampler : {"top", "random", "class_balanced", "stratified", "beta"} or Sampler, default "top"
         How scores become a coreset, see `tdds.samplers`; an object such as ``Stratified(cutoff=0.2)`` for other
         parameters than the usual ones.

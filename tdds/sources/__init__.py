@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, ZarrTr
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory, read_npz
 from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
+from tdds.sources.numbered import NpyEpochs
 from tdds.sources.pickles import CCSLogs
 from tdds.sources.spooled import SortedRuns, SpooledTrajectory, roomy_folder
 from tdds.sources.stream import EpochStream
@@ -34,6 +36,7 @@ __all__ = [
     "EpochStream",
     "HDF5Trajectory",
     "NpyDirectory",
+    "NpyEpochs",
     "NpyFile",
     "NpzTrajectory",
     "SortedRuns",
@@ -66,8 +69,9 @@ def open_trajectory(
     source : array, path, iterable of epochs or Trajectory
         - An array of shape (n_samples, n_epochs, n_classes), or (n_samples, n_epochs) of losses: NumPy, memmap, CPU
           tensor, h5py, zarr or dask.
-        - The path of a store, a packed store, an ``.npy`` or ``.npz`` file, a zarr directory, or of a directory of
-          ``{t}_Output.npy`` and ``{t}_Index.npy``; ``"file.h5::name"`` or ``"run.zarr::name"`` for any array in one.
+        - The path of a store, a packed store, an ``.npy`` or ``.npz`` file, a zarr directory, or of a directory of an
+          ``.npy`` an epoch, or of ``{t}_Output.npy`` and ``{t}_Index.npy``; ``"file.h5::name"`` or
+          ``"run.zarr::name"`` for any array in one.
         - The logs of other tools (docs/logs.md): dataset cartography's and datacull's JSON lines, Dyn-Unc's text,
           coverage-centric selection's pickles.
         - A list or tuple of 2-D arrays, or an iterator: epochs, each (n_samples, n_classes). One of 1-D arrays, which
@@ -230,11 +234,13 @@ def _open_directory(
                 return logs(place, kind=kind, missing=missing)
     if len(pickles := list(path.glob("td-*.pickle"))) == 1:
         return CCSLogs(pickles[0], kind=kind, missing=missing)
+    if any(re.fullmatch(NpyEpochs.pattern, held.name) for held in path.glob("*.npy")):
+        return NpyEpochs(path, kind=kind)
     if splits := store.list_splits(path):
         raise TrajectoryError(f"{path}: holds the splits {', '.join(splits)}; say which, as {path / splits[0]}.")
     found = sorted(held.name for held in path.iterdir())
     raise TrajectoryError(
-        f"{path}: expected a store (store.h5), {{t}}_Output.npy and {{t}}_Index.npy, zarr, or one of "
+        f"{path}: expected a store (store.h5), {{t}}_Output.npy and {{t}}_Index.npy, an .npy an epoch, zarr, or one of "
         f"{', '.join(files for _, files, _ in _FOREIGN)}, td-*.pickle; found {', '.join(found[:5]) or 'nothing'}"
         f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}."
     )

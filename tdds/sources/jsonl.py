@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tdds.sources.spooled import NumberedFiles, Rows, SpooledTrajectory
+from tdds.sources.numbered import NumberedFiles
+from tdds.sources.spooled import Rows, SpooledTrajectory
 from tdds.validation import KINDS, TrajectoryError, check_choice, check_ids, file_errors
 
 _BATCH = 1024  # lines that become one array

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tdds.sources.spooled import NumberedFiles, Rows, SpooledTrajectory
+from tdds.sources.numbered import NumberedFiles
+from tdds.sources.spooled import Rows, SpooledTrajectory
 from tdds.validation import KINDS, TrajectoryError, check_choice, check_no_pipe
 
 _STORAGES = {

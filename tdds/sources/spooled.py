@@ -1,8 +1,6 @@
 """Logs that can only be read from front to back, such as text: parsed once, into temporary files."""
 
-import math
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -167,50 +165,6 @@ class _Spool:
 def roomy_folder() -> Path:
     """Where temporary files as large as logs may lie: ``TMPDIR``, else /var/tmp, a disk where /tmp may be memory."""
     return Path(os.environ.get("TMPDIR") or "/var/tmp")
-
-
-class NumberedFiles:
-    """The files of a folder whose names `pattern` numbers, an epoch each, at equal distances."""
-
-    def __init__(self, folder: Path, pattern: str) -> None:
-        self.folder = folder
-        found: dict[int, str] = {}
-        for name in sorted(file.name for file in folder.iterdir()):
-            if not (match := re.fullmatch(pattern, name)):
-                continue
-            if (number := int(match[1])) in found:
-                raise TrajectoryError(
-                    f"{folder}: {found[number]} and {name} are both epoch {number}; expected one run: move the other "
-                    "into a folder of its own."
-                )
-            found[number] = name
-        if not found:
-            raise TrajectoryError(f"{folder}: holds no file of the pattern {pattern}.")
-        self._first, last = min(found), max(found)
-        self._step = math.gcd(*(number - self._first for number in found)) or 1
-        self._example = found[self._first]
-        self._names = found
-        self.n_epochs = (last - self._first) // self._step + 1
-
-    def paths(self) -> list[Path]:
-        """All of them."""
-        return [self.folder / name for name in self._names.values()]
-
-    def number(self, epoch: int) -> int:
-        return self._first + epoch * self._step
-
-    def path(self, epoch: int) -> Path:
-        """The file of `epoch`.
-
-        Raises
-        ------
-        TrajectoryError
-            It is not there, though later ones are.
-        """
-        number = self.number(epoch)
-        if number not in self._names:
-            raise TrajectoryError(f"{self.folder}: epoch {number} is missing: no such file beside {self._example}.")
-        return self.folder / self._names[number]
 
 
 def _write_header(file: BinaryIO, n_rows: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
