@@ -17,6 +17,7 @@ from tdds.engine import progress_bar
 from tdds.epochs import Training, check_can_record, record
 from tdds.rows import take_rows
 from tdds.samplers import count_kept
+from tdds.scores import default_K
 from tdds.selector import CoresetSelector
 from tdds.validation import random_generator
 
@@ -47,12 +48,12 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Epochs that are recorded; of boosting and solvers, the first. A T below it ends the recording there.
     method : str, default "tdds"
         What a sample is worth, see `CoresetSelector`, as for all parameters down to `weighting`.
-    sampler : str or Sampler, default "top"
-        How scores become a coreset; "class_balanced" never loses a class that is large enough to keep a sample.
+    sampler : str or Sampler, default "class_balanced"
+        How scores become a coreset. Not "top" as for the selectors, which may lose a class altogether.
     T : int, optional
         Only the first T epochs count; all, or as many as the method's authors take, where left out.
-    K : int, default 10
-        Width of a window, in epochs, of "tdds", "dyn_unc" and "dual".
+    K : int, optional
+        Width of a window, in epochs, of "tdds", "dyn_unc" and "dual". Left out, 10, or all epochs where they are fewer.
     beta : float in [0, 1], default 0.9
         Weight of the newest window of "tdds".
     pruning_rate : float in [0, 1), default 0.5
@@ -64,9 +65,8 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     magnitude : bool, default True
     margin_of : {"probs", "logits"}, default "probs"
     weighting : {"none", "per_sample", "root", "batch_mean"}, default "none"
-        What `sample_weight_` holds. Not as for the selectors, all samples weigh 1 unless asked for: the few largest
-        weights of TDDS outweigh the rest, which costs simple classifiers far more than it brings
-        (``python benchmarks/classifier.py``).
+        What `sample_weight_` holds. The few largest weights of TDDS outweigh the rest, which costs simple classifiers
+        far more than it brings (``python benchmarks/classifier.py``).
     random_state : int, Generator, RandomState or None, default None
         Seed of the order in each epoch, of samplers that draw and, unless None, of both clones of `estimator`.
     verbose : int, default 0
@@ -104,6 +104,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CoresetSelector._parameter_constraints | {
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "K": [Integral, None],
     }
 
     def __init__(
@@ -112,9 +113,9 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         *,
         n_epochs=30,
         method="tdds",
-        sampler="top",
+        sampler="class_balanced",
         T=None,
-        K=10,
+        K=None,
         beta=0.9,
         pruning_rate=0.5,
         n_select=None,
@@ -180,6 +181,8 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         options = self.get_params(deep=False) | {"random_state": int(rng.integers(2**31)), "verbose": 0}
         del options["estimator"], options["n_epochs"]
+        if self.K is None:
+            options["K"] = default_K(self.n_epochs if self.T is None else min(self.T, self.n_epochs))
         selector = CoresetSelector(**options)
         count_kept(len(y), self.pruning_rate, self.n_select)
         self._check_n_epochs(selector)

@@ -85,7 +85,7 @@ def test_the_coreset_is_that_of_the_recorded_run(iris, diary, options):
     trajectory = np.stack(diary.said, axis=1)
     n_epochs = options.get("T", {"el2n": 10, "random": 1}.get(options.get("method"), 12))  # no more than it reads
     assert trajectory.shape == (150, n_epochs, 3)
-    judge = CoresetSelector(**{"weighting": "none"} | options, random_state=model.selector_.random_state)
+    judge = CoresetSelector(**{"sampler": "class_balanced"} | options, random_state=model.selector_.random_state)
     judge.fit(trajectory, y)
     np.testing.assert_array_equal(model.scores_, judge.scores_)
     np.testing.assert_array_equal(model.sample_indices_, judge.sample_indices_)
@@ -96,6 +96,12 @@ def test_the_coreset_is_that_of_the_recorded_run(iris, diary, options):
     np.testing.assert_array_equal(X_kept, X[judge.sample_indices_])
     np.testing.assert_array_equal(y_kept, y[judge.sample_indices_])
     np.testing.assert_array_equal(weights, judge.sample_weight_)
+
+
+@pytest.mark.parametrize(("n_epochs", "T", "K"), [(5, None, 5), (20, 7, 7), (20, None, 10)])
+def test_K_is_10_or_all_epochs_of_fewer(iris, diary, n_epochs, T, K):
+    model = CoresetClassifier(diary, n_epochs=n_epochs, T=T, random_state=0).fit(*iris)
+    assert model.selector_.K == K
 
 
 def test_tdds_scores_equal_those_of_the_selector(iris, diary):
@@ -215,7 +221,7 @@ def test_an_estimator_that_takes_no_weights_is_refit_without(iris):
 def test_a_class_that_is_lost_has_probability_0_and_is_named(iris):
     X, y = iris
     names = np.array(["setosa", "versicolor", "virginica"])[y]
-    model = CoresetClassifier(sgd(), n_epochs=12, K=3, pruning_rate=0.9, random_state=0)
+    model = CoresetClassifier(sgd(), n_epochs=12, K=3, sampler="top", pruning_rate=0.9, random_state=0)
     with pytest.warns(UserWarning, match=r"^The coreset holds no sample of 1 of 3 classes, ") as caught:
         model.fit(X, names)
     (lost,) = np.setdiff1d(names, names[model.sample_indices_])
@@ -340,7 +346,7 @@ def test_refuses_an_estimator_that_cannot_be_recorded(iris, estimator, text):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"n_epochs": 5}, r"^n_epochs=5: K=10, but the trajectory holds 5 epochs"),
+        ({"n_epochs": 5, "K": 10}, r"^n_epochs=5: K=10, but the trajectory holds 5 epochs"),
         ({"n_epochs": 0}, r"^The 'n_epochs' parameter of CoresetClassifier must be an int in the range \[1"),
         ({"n_epochs": 4, "K": 3, "T": 5}, r"^n_epochs=4: T=5, but the trajectory holds 4 epochs"),
         ({"n_epochs": 4, "K": 3, "T": 2}, r"^K=3 is larger than T=2"),
