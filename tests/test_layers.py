@@ -34,7 +34,7 @@ LAYERS = {
     "rows": set(),
     "selector": {"online", "engine", "rows", "sources", "scores", "samplers", "validation"},
     "epochs": set(),
-    "classifier": {"selector", "engine", "epochs", "rows", "samplers", "validation"},
+    "classifier": {"selector", "engine", "epochs", "rows", "samplers", "scores", "validation"},
     "imblearn": {"selector", "rows", "sources"},
 }
 #: What people look at, on top: may import any layer, `demo` draws with `plotting`, and `cli` runs all but that.
