@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tdds
-from tdds.scores import METHODS, make_score
+from tdds.scores import METHODS, TDDS, make_score, make_scores
 from tdds.validation import random_generator
 
 RNG = np.random.default_rng
@@ -247,6 +247,12 @@ def test_a_stream_that_ends_too_early_names_the_method():
         tdds.score_trajectory(iter(values.swapaxes(0, 1)), y, method=["eva", "entropy"])
     with pytest.raises(ValueError, match=r"^T=6, but the trajectory holds 3 epochs\.$"):
         tdds.score_trajectory(iter(values.swapaxes(0, 1)), y, method=["entropy", "loss"], T=6)
+
+
+def test_two_scores_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"^Two scores are called 'tdds'; give one of them another name\.$"):
+        make_scores(["tdds", TDDS(K=5)], K=4)
+    assert list(make_scores(["tdds", "tdds", TDDS(K=4)], K=4)) == ["tdds"]
 
 
 def test_make_score_takes_what_a_method_has():

@@ -492,16 +492,18 @@ def test_a_name_inside_one_zarr_array_is_refused(tmp_path):
     assert tdds.open_trajectory(tmp_path / "one.zarr", axes="NT").n_epochs == 5
 
 
-@pytest.mark.parametrize("form", ["h5", "npz"])
+@pytest.mark.parametrize("form", ["h5", "npz", "zarr"])
 def test_names_beside_a_strangers_values_that_cannot_be_used(form, tmp_path):
     values, y = checks.logged("probs", (30, 7, 4))
     path = tmp_path / f"a.{form}"
     if form == "npz":
         np.savez(path, probs=values, labels=np.eye(4)[y])
+    elif form == "zarr":
+        checks.write_zarr(path, values, beside={"labels": np.eye(4)[y]})
     else:
         with h5py.File(path, "w") as file:
             file["probs"], file["labels"] = values, np.eye(4)[y]
-    place = f"{path}::probs" if form == "h5" else path
+    place = {"h5": f"{path}::probs", "npz": path, "zarr": f"{path}::x"}[form]
     with pytest.warns(RuntimeWarning, match=r"the labels beside it are left out; .* shape \(30, 4\)"):
         assert tdds.open_trajectory(place, axes="NTC").labels is None
     np.testing.assert_array_equal(tdds.open_trajectory(place, axes="NTC", labels=y).labels, y)

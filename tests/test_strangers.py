@@ -624,10 +624,6 @@ TRAJECTORIES = {
     ),
     "zarr metadata that lack a field": (lambda: zarr_of(without_order), r"^a\.zarr: "),
     "a zarr chunk of a negative size": (lambda: zarr_of(negative_size), r"^a\.zarr: .* Negative size passed"),
-    "zarr labels of another length": (
-        lambda: zarr_of(lambda folder: None, labels=Y[1:]),
-        r"^a\.zarr: 'labels' has shape \(11,\); expected one a sample, \(12,\)\.",
-    ),
     "a zarr group for labels": (lambda: zarr_of(group_for_labels), r"^a\.zarr::labels: is no array\."),
 }
 

@@ -327,7 +327,10 @@ def compare(
     T: Annotated[
         str | None, typer.Option("--T", metavar="T,...", help="Only the first T epochs count.", show_default="all")
     ] = None,
-    K: Annotated[str, typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.")] = "10",
+    K: Annotated[
+        str | None,
+        typer.Option("--K", metavar="K,...", help="Width of a window, in epochs.", show_default="10, or all of fewer"),
+    ] = None,
     beta: Annotated[str, typer.Option(metavar="B,...", help="Weight of the newest window.")] = "0.9",
     formulation: Annotated[
         str, typer.Option(metavar="NAME,...", help="Whose computation of tdds: paper, reference, datacull.")

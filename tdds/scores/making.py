@@ -56,7 +56,7 @@ def make_scores(method: str | Score | Sequence[str | Score], **parameters: Any) 
     scores: dict[str, Score] = {}
     for one in methods:
         if is_score(one):
-            scores[one.name] = one
+            _add(scores, one.name, one)
             continue
         check_choice("method", one, tuple(METHODS))
         own = [field.name for field in fields(METHODS[one]) if field.name in grids]
@@ -65,7 +65,12 @@ def make_scores(method: str | Score | Sequence[str | Score], **parameters: Any) 
             if {"T", "K"} & varied and None not in (setting.get("T"), setting.get("K")) and setting["K"] > setting["T"]:
                 continue
             settings = ",".join(f"{name}={setting[name]}" for name in own if name in varied)
-            scores[f"{one}:{settings}" if settings else one] = make_score(one, **setting)
+            _add(scores, f"{one}:{settings}" if settings else one, make_score(one, **setting))
     if not scores:
         raise ValueError(f"Nothing to compute: method={method!r}, T={parameters.get('T')}, K={parameters.get('K')}.")
     return scores
+
+
+def _add(scores: dict[str, Score], name: str, score: Score) -> None:
+    if scores.setdefault(name, score) != score:
+        raise ValueError(f"Two scores are called {name!r}; give one of them another name.")

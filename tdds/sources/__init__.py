@@ -175,7 +175,7 @@ def _open_path(
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory.")
     if path.is_dir():
-        return _open_directory(path, name, axes, kind, missing, damaged)
+        return _open_directory(path, name, axes, kind, missing, damaged, given)
     if name:
         return HDF5Trajectory(path, name, axes=axes, kind=kind, given=given)
     if path.suffix == ".npy":
@@ -220,10 +220,10 @@ _FOREIGN: list[tuple[str, str, Any]] = [
 
 
 def _open_directory(
-    path: Path, name: str, axes: str | None, kind: str | None, missing: str, damaged: str
+    path: Path, name: str, axes: str | None, kind: str | None, missing: str, damaged: str, given: Collection[str]
 ) -> Trajectory:
     if any((path / held).exists() for held in ("zarr.json", ".zarray", ".zgroup")):
-        return ZarrTrajectory(path, name, axes=axes, kind=kind)
+        return ZarrTrajectory(path, name, axes=axes, kind=kind, given=given)
     if store.is_store(path):
         return StoreTrajectory(path, kind=kind, missing=missing, damaged=damaged)
     if any(path.glob("*_Output.npy")) or any(path.glob("*_Loss.npy")):

@@ -187,18 +187,28 @@ class ZarrTrajectory(ArrayTrajectory):
         Name inside the group.
     axes, kind
         As for `ArrayTrajectory`; what the array's attributes `axes` and `kind` say where left out.
+    given : collection of {"labels", "ids"}
+        What is not looked for beside the array.
     """
 
-    def __init__(self, path: Path, name: str = "", *, axes: str | None = None, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str = "",
+        *,
+        axes: str | None = None,
+        kind: str | None = None,
+        given: Collection[str] = (),
+    ) -> None:
         self.path, self._inside = path, name
         where = f"{path}::{name}" if name else str(path)
         with file_errors(path):
-            self._measure(self._open(), where, axes, kind)
+            self._measure(self._open(), where, axes, kind, given)
 
-    def _measure(self, values: Any, where: str, axes: str | None, kind: str | None) -> None:
+    def _measure(self, values: Any, where: str, axes: str | None, kind: str | None, given: Collection[str]) -> None:
         if axes is None and "axes" not in values.attrs:
             raise TrajectoryError(f"{where} of shape {values.shape} names no axes; pass axes='NTC' or axes='TNC'.")
-        axes, kind = (given or values.attrs.get(key) for key, given in (("axes", axes), ("kind", kind)))
+        axes, kind = (asked or values.attrs.get(key) for key, asked in (("axes", axes), ("kind", kind)))
         super().__init__(values, axes=axes, kind=kind, name=where)
         del self._values
         if self.kind in ("logits", "losses") and values.nchunks_initialized < values.nchunks:
@@ -207,17 +217,17 @@ class ZarrTrajectory(ArrayTrajectory):
                 f"{values.fill_value}; copy the missing files, or write zarr with write_empty_chunks=True."
             )
         if self._inside:
-            names = {what: str(Path(self._inside).parent / what) for what in ("labels", "ids")}
-            nodes = {what: _open_zarr(self.path, place) for what, place in names.items()}
-            beside = {what: held for what, held in nodes.items() if held is not None}
-            for what, held in beside.items():
-                _check_zarr(held, f"{self.path}::{names[what]}")
-                if held.size != self.n_samples:
-                    raise TrajectoryError(
-                        f"{self.path}: {names[what]!r} has shape {held.shape}; expected one a sample, "
-                        f"({self.n_samples},)."
-                    )
-            self.name_samples(**{what: held[...] for what, held in beside.items()})
+            for what in {"labels", "ids"} - set(given):
+                place = str(Path(self._inside).parent / what)
+                if (held := _open_zarr(self.path, place)) is None:
+                    continue
+                _check_zarr(held, f"{self.path}::{place}")
+                with self.leaving_out(what):
+                    if held.size != self.n_samples:  # before memory is taken
+                        raise TrajectoryError(
+                            f"{place!r} has shape {held.shape}; expected one a sample, ({self.n_samples},)."
+                        )
+                    self.name_samples(**{what: held[...]})
 
     def _open(self) -> Any:
         node, root = _open_zarr(self.path, self._inside), _open_zarr(self.path)
