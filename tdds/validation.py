@@ -316,6 +316,6 @@ def missing_sample(sample: int, epoch: int, n_missing: int) -> TrajectoryError:
     """The error for a sample that an epoch does not hold."""
     others = f" and {n_missing - 1} other{'s' * (n_missing > 2)}" if n_missing > 1 else ""
     return TrajectoryError(
-        f"Epoch {epoch} does not hold sample {sample}{others}; pass missing='carry' to repeat the value of the epoch "
-        "before, or at first that of the next."
+        f"Epoch {epoch} does not hold sample {sample}{others}; pass missing='carry' (--missing carry) to repeat the "
+        "value of the epoch before, or at first that of the next."
     )

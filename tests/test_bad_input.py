@@ -284,14 +284,14 @@ TRAJECTORIES = {
         lambda folder: directory(folder, sample_7_as_8(3)),
         {},
         tdds.TrajectoryError,
-        r"^Epoch 3 does not hold sample 7; pass missing='carry' to repeat the value of the "
+        r"^Epoch 3 does not hold sample 7; pass missing='carry' \(--missing carry\) to repeat the value of the "
         r"epoch before, or at first that of the next\.$",
     ),
     "a sample twice from the start": (
         lambda folder: directory(folder, sample_7_as_8(0)),
         {},
         tdds.TrajectoryError,
-        r"^Epoch 0 does not hold sample 7; pass missing='carry' to repeat ",
+        r"^Epoch 0 does not hold sample 7; pass missing='carry' \(--missing carry\) to repeat ",
     ),
     "a sample in no epoch": (
         lambda folder: directory(folder, lambda path: [sample_7_as_8(t)(path) for t in range(T)]),

@@ -194,9 +194,7 @@ def test_carry_repeats_the_epoch_before_and_at_first_the_next(kind_of_source, tm
     np.testing.assert_array_equal(
         tdds.score_trajectory(path, K=4, missing="carry"), tdds.score_trajectory(carried, K=4, kind="logits")
     )
-    text = (
-        r"^Epoch 0 does not hold sample 8; pass missing='carry' to repeat the value of the epoch before, or at first "
-    )
+    text = r"^Epoch 0 does not hold sample 8; pass missing='carry' \(--missing carry\) to repeat the value "
     with pytest.raises(tdds.TrajectoryError, match=text):
         tdds.score_trajectory(path, K=4)
 

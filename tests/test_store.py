@@ -165,7 +165,9 @@ def test_duplicates_keep_the_last_value_and_gaps_are_named(tmp_path):
         writer.write([3, 1, 2, 1], np.array([7.0, 0, 5, 6]))
         writer.end_epoch()
     np.testing.assert_array_equal(read_all(tmp_path / "run", missing="carry"), [[1, 1], [2, 6], [3, 5], [4, 7]])
-    with pytest.raises(TrajectoryError, match=r"^Epoch 1 does not hold sample 0; pass missing='carry' to repeat"):
+    with pytest.raises(
+        TrajectoryError, match=r"^Epoch 1 does not hold sample 0; pass missing='carry' \(--missing carry\) to repeat"
+    ):
         read_all(tmp_path / "run")
     report = store.verify(tmp_path / "run")
     assert [(e.n_rows, e.n_missing, e.n_duplicates) for e in report.epochs] == [(6, 0, 2), (4, 1, 1)]
