@@ -19,7 +19,7 @@ from joblib.parallel import get_active_backend
 from tdds import kernels, store
 from tdds.partial import PartialScores, count_samples
 from tdds.planning import MEMORY_LIMIT, Plan, count_epochs, in_runs, plan_reading
-from tdds.scores import KLDifferences, Score, Series, Tile, Windows, make_scores
+from tdds.scores import TDDS, KLDifferences, Score, Series, Tile, Windows, make_scores
 from tdds.sources import EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
     TrajectoryError,
@@ -219,10 +219,11 @@ def check_finite(name: str, scores: np.ndarray) -> None:
 def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> str:
     """What `score` needs and is not there, as the end of a sentence; empty where nothing lacks."""
     series = score.series(trajectory.kind)
+    so = " with these parameters" if isinstance(score, TDDS) else ""
     if series is not None and series.needs_probs and trajectory.kind == "losses":
         return (
-            "needs probabilities with these parameters, (n_samples, n_epochs, n_classes); the trajectory holds losses, "
-            "one number a sample and epoch."
+            f"needs probabilities{so}, (n_samples, n_epochs, n_classes); the trajectory holds losses, one number a "
+            "sample and epoch, of which tdds, loss and random are made."
         )
     if score.needs_features and features is None:
         return (
@@ -230,7 +231,7 @@ def what_lacks(trajectory: Trajectory, score: Score, features: Any = None) -> st
             "output of its last hidden layer."
         )
     if (score.needs_features or (series is not None and series.needs_labels)) and trajectory.labels is None:
-        return "needs labels with these parameters; pass y, one integer a sample."
+        return f"needs labels{so}; pass y, one integer a sample."
     return ""
 
 
