@@ -291,9 +291,8 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
-@np.errstate(
-    over="ignore", under="ignore", invalid="ignore"
-)  # what is too large is found: by `check_tile`, or by `compute_scores`
+# What is too large is found: by `check_tile`, or by `compute_scores`.
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs

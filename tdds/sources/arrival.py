@@ -275,7 +275,8 @@ class StoreTrajectory(ArrivalTrajectory):
         check_not_empty(self)
         with file_errors(path):
             self.name_samples(header.labels, header.ids)
-        self._check_first_epoch(self.index(0), self.n_samples)
+        if len(index := self.index(0)) < self.n_samples:  # or it need not be sorted
+            self._check_first_epoch(index, self.n_samples)
 
     def _verified_shards(self) -> list[list[Path]]:
         """The shards of every epoch that counts, each value of them held against its checksum."""
