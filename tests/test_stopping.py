@@ -135,7 +135,7 @@ INTERRUPTS = {
     "score, at work": (["score", "run", "-o", "new.h5", "--K", 3], "engine.score_part"),
     "score, saving": (["score", "run", "-o", "new.h5", "--K", 3], "os.replace"),
     "select, saving": (["select", "scores.h5", "--keep", 0.3, "-o", "new.csv"], "os.replace"),
-    "report, at work": (["report", "scores.h5", "-o", "new.html"], "tables.check_labels"),
+    "report, at work": (["report", "scores.h5", "-o", "new.html"], "scores.check_labels"),
     "report, saving": (["report", "scores.h5", "-o", "new.html"], "os.replace"),
     "convert, in HDF5": (["convert", "run", "-o", "new.h5"], "os.pwrite"),
     "pack, saving": (["pack", "run", "-o", "new.h5"], "os.fsync"),
@@ -143,7 +143,8 @@ INTERRUPTS = {
 }
 SIGNALLED = """
 import os, signal, time
-from tdds import engine, tables
+from tdds import engine
+from tdds.tables import scores
 def interrupted(*arguments, **options):
     print("there", flush=True)
     os.kill(os.getpid(), signal.SIGINT)
