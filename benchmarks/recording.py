@@ -227,7 +227,7 @@ def open_datacull(folder: Path, n_rows: int, n_classes: int) -> Callable[[Batche
 
 
 def open_file(folder: Path, n_rows: int, n_classes: int) -> Callable[[Batches], None]:
-    """What rounds, gathers, checksums, writes and syncs the values of an epoch, and nothing else: no index, no check."""
+    """What rounds, checksums, writes and syncs the values of an epoch, and nothing else: no index, no check."""
     folder.mkdir()
     epochs, chunk = itertools.count(), np.empty((max(1, (1 << 19) // (2 * n_classes)), n_classes), np.float16)
 
