@@ -65,7 +65,7 @@ def main() -> None:
     print(f"   {n_samples:,} scores, to five digits the same from the file as online")
 
     print("3. Prune")
-    selector = tdds.TDDSSelector(**score, pruning_rate=asked.pruning_rate, weighting="per_sample").fit(run)
+    selector = tdds.TDDSSelector(**score, pruning_rate=asked.pruning_rate, weighting="root").fit(run)
     coreset = CoresetDataset(indexed, selector)
     at_random = CoresetDataset(indexed, np.random.default_rng(0).permutation(n_samples)[: len(coreset)])
     counts = np.bincount(images.y_train[coreset.indices], minlength=n_classes)

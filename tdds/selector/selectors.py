@@ -171,7 +171,7 @@ class TDDSSelector(Selector):
         ----------
         epoch_probs : (n_samples, n_classes) array, or (n_samples,) of losses
         y : (n_samples,) integers, optional
-            Labels; needed by ``loss="ce"``, at every call.
+            Labels; needed by ``loss="ce"`` and ``loss="el2n"``, at every call.
 
         Returns
         -------

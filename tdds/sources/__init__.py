@@ -80,7 +80,7 @@ def open_trajectory(
         What the axes of an array are; left out, samples come first. A foreign HDF5 or zarr array must say, and logs
         of a form that has its own order must not.
     kind : {"probs", "logits", "log_probs"}, optional
-        What the values are; left out, what the file says, logits for a directory of ``.npy``, probs otherwise.
+        What the values are; left out, what the file says, logits for ``{t}_Output.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
         What to do where logs in arrival order lack a sample at an epoch: raise, or repeat its value of the epoch
         before; before its first, its first, be it past T. An array lacks none.
