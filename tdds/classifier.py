@@ -184,6 +184,7 @@ class CoresetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.K is None:
             options["K"] = default_K(self.n_epochs if self.T is None else min(self.T, self.n_epochs))
         selector = CoresetSelector(**options)
+        selector._refuse_features()
         count_kept(len(y), self.pruning_rate, self.n_select)
         self._check_n_epochs(selector)
         self.selector_ = selector.fit(self._epochs(X, y, rng), labels)

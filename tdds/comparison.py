@@ -14,6 +14,7 @@ from tdds.engine import MEMORY_LIMIT, compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
 from tdds.scores import METHODS, Score, default_K, make_scores
 from tdds.sources import open_trajectory
+from tdds.validation import check_real
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -220,7 +221,7 @@ def compare_scores(
     parameters = {"T": T, "beta": beta, "formulation": formulation, "loss": loss, "magnitude": magnitude}
     parameters |= {"margin_of": margin_of, "random_state": random_state}
     asked = dict(keeps or {})
-    rates = [float(rate) for rate in np.atleast_1d(pruning_rate)]
+    rates = [check_real("pruning_rate", rate, 0, 1, high_is_legal=False) for rate in np.atleast_1d(pruning_rate)]
 
     def prefer(run: Any) -> dict[str, np.ndarray]:
         """The scores of a run by name, turned so that the largest are kept."""
@@ -228,8 +229,11 @@ def compare_scores(
             known = {name: getattr(METHODS.get(str(name).split(":")[0]), "keeps", "largest") for name in run}
             return _turn(run, known | asked, y)
         trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
+        shortest = min(trajectory.n_epochs or np.inf, np.min(np.inf if T is None else T))
         allowed = [
-            name for name in METHODS if name != "random" and not what_lacks(trajectory, METHODS[name](), features)
+            name
+            for name, score in METHODS.items()
+            if name != "random" and _least_epochs(score) <= shortest and not what_lacks(trajectory, score(), features)
         ]
         width = default_K(trajectory.n_epochs) if K is None else K
         chosen = make_scores(allowed if method is None else method, K=width, **parameters)
@@ -279,6 +283,11 @@ def _compare(names: tuple[str, ...], runs: tuple[str, ...], values: np.ndarray, 
         run_overlaps={rate: np.array([overlaps[rate][pairs].mean() for _, overlaps in between]) for rate in rates},
         n_samples=values.shape[2],
     )
+
+
+def _least_epochs(method: Any) -> int:
+    """How long a trajectory a method needs; no window is narrower than 3."""
+    return max(getattr(method, "least", 1), 3 if hasattr(method, "K") else 1)
 
 
 def _is_scores(value: Any) -> bool:

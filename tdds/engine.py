@@ -262,6 +262,7 @@ def _read_scores(
     return raw
 
 
+@np.errstate(over="ignore", under="ignore", invalid="ignore")  # as in `score_part`
 def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None) -> np.ndarray:
     """What the scores of one sample are computed from: (n_epochs, n_classes) checked probabilities, or its losses.
 

@@ -97,6 +97,7 @@ class _CoresetSampler(BaseSampler):
         validate_data(self, X, skip_check_array=True)
         selector = self._selector(**self.get_params(deep=False))
         selector._validate_params()
+        selector._refuse_features()
         trajectory = selector._open(trajectory)
         for rows in (X, y):
             check_rows(rows, trajectory.n_samples)

@@ -41,6 +41,7 @@ class OnlineTDDS:
         self._previous: np.ndarray | None = None
         self._diffs = np.empty((0, 0))
 
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")  # what is too large is found: as in `score_part`
     def update(self, epoch: Any, labels: Any = None) -> None:
         """Take the next epoch, (n_samples, n_classes), or (n_samples,) of losses; those past T are ignored.
 

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from tdds.classes import by_class
 from tdds.validation import check_choice, check_integer, check_labels, check_real, random_generator
 
+KEEPS = ("largest", "smallest", "median")
 WEIGHTINGS = ("per_sample", "root", "batch_mean", "none")
 
 #: Share of hard samples that coverage-centric selection drops first, by data set and pruning rate: CIFAR-10 as in the
@@ -59,7 +61,7 @@ def count_kept(n_samples: int, pruning_rate: float, n_select: int | None = None)
 
 def top(scores: np.ndarray, n_kept: int) -> np.ndarray:
     """Indices, ascending, of the `n_kept` largest scores; ties go to the lower index."""
-    return np.sort(np.argsort(-scores, kind="stable")[:n_kept])
+    return np.sort(np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")[:n_kept])
 
 
 def importance_weights(scores: np.ndarray, indices: np.ndarray, weighting: str = "per_sample") -> np.ndarray:
@@ -102,15 +104,15 @@ def preference(scores: np.ndarray, keeps: str, labels: np.ndarray | None = None)
     ValueError
         `keeps` is not known, or labels are needed or do not fit.
     """
-    check_choice("keeps", keeps, ("largest", "smallest", "median"))
+    check_choice("keeps", keeps, KEEPS)
+    scores = np.asarray(scores, dtype=np.float64)
     if keeps != "median":
         return scores if keeps == "largest" else -scores
     if labels is None:
         raise ValueError("Scores kept near the median of their class need labels; pass y, one integer a sample.")
     labels = check_labels(labels, len(scores), None)
     preferred = np.empty(len(scores))
-    order = np.argsort(labels, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+    for own in by_class(labels):
         preferred[own] = -np.abs(scores[own] - np.median(scores[own]))
     return preferred
 
@@ -160,7 +162,8 @@ class RandomChoice:
     needs_labels: ClassVar[bool] = False
 
     def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
-        return np.sort(random_generator(random_state).permutation(len(scores))[:n_kept])
+        # No permutation: the seed that drew which labels to spoil, 0 mostly, would draw the same samples again.
+        return top(random_generator(random_state).random(len(scores)), n_kept)
 
 
 @dataclass(frozen=True)
@@ -174,12 +177,11 @@ class ClassBalanced:
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
-        sizes = np.bincount(labels)
-        quotas, remainders = np.divmod(sizes * n_kept, len(scores))
+        classes = by_class(labels)
+        quotas, remainders = np.divmod(np.array([len(own) for own in classes]) * n_kept, len(scores))
         quotas[np.argsort(-remainders, kind="stable")[: n_kept - quotas.sum()]] += 1
-        members = (np.flatnonzero(labels == c) for c in range(len(sizes)))
         return np.sort(
-            np.concatenate([own[top(scores[own], quota)] for own, quota in zip(members, quotas, strict=True)])
+            np.concatenate([own[top(scores[own], quota)] for own, quota in zip(classes, quotas, strict=True)])
         )
 
 

@@ -353,6 +353,7 @@ def test_refuses_an_estimator_that_cannot_be_recorded(iris, estimator, text):
         ({"n_epochs": 4, "T": 5, "method": "random", "sampler": "stratified"}, r"^n_epochs=4: T=5, but the trajectory"),
         ({"pruning_rate": 1.0}, r"^The 'pruning_rate' parameter of CoresetClassifier must be a float in the range \[0"),
         ({"method": "best"}, r"^The 'method' parameter of CoresetClassifier must be a str among"),
+        ({"method": "moderate"}, r"^method='moderate' needs features; fit a CoresetSelector, whose fit takes them"),
         ({"sampler": "best"}, r"^The 'sampler' parameter of CoresetClassifier must be a str among"),
         ({"weighting": "best"}, r"^The 'weighting' parameter of CoresetClassifier must be a str among"),
         ({"n_select": 151}, r"^n_select=151, but there are 150 samples; expected 1 to 150\.$"),

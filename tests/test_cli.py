@@ -20,11 +20,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import tdds
-from tdds import demo
+from tdds import CoresetSelector, demo
 from tdds.cli.commands import app
 from tdds.cli.common import parse_keep
 from tdds.scores import METHODS
-from tdds.tables import replacing
+from tdds.tables import ScoreTable, replacing
 
 RNG = np.random.default_rng(0)
 N, T, C = 60, 12, 5
@@ -439,6 +439,31 @@ def test_a_sampler_finds_the_second_score_with_the_same_settings(logs, tmp_path)
         status, _, err = run("select", f"{name}.h5", "--method", method, *how, "-o", f"{name}.txt", cwd=tmp_path)
         assert (status, err) == (0, "")
     assert (tmp_path / "grid.txt").read_text() == (tmp_path / "one.txt").read_text()
+
+
+def test_a_draw_by_scores_of_other_epochs_is_refused(tmp_path):
+    probs, y = checks.logged("probs", (60, 40, 5))
+    np.savez(tmp_path / "run.npz", probs=probs, labels=y)
+    select = ("select", "s.h5", "--method", "dual", "--sampler", "beta", "--keep", 20, "--random-state", 0)
+    assert run("score", "run.npz", "-o", "s.h5", "--method", "dual,confidence", cwd=tmp_path)[0] == 0
+    status, _, err = run(*select, "-o", "kept.txt", cwd=tmp_path)
+    assert (status, err) == (1, "tdds: dual is of 30 epochs and confidence of 40; the sampler needs both of the same: "
+                             "score them with --T 30.\n")  # fmt: skip
+    run("score", "run.npz", "-o", "s.h5", "--method", "dual,confidence", "--T", 30, "--force", cwd=tmp_path)
+    assert run(*select, "-o", "kept.txt", cwd=tmp_path)[0] == 0
+    kept = CoresetSelector("dual", "beta", n_select=20, random_state=0).fit(probs, y).sample_indices_
+    assert np.loadtxt(tmp_path / "kept.txt", dtype=int).tolist() == kept.tolist()
+
+
+def test_compare_takes_from_a_file_which_end_is_kept(tmp_path):
+    scores = RNG.random(60)
+    for name, values, keeps in (("a", scores, "smallest"), ("b", -scores, "largest")):
+        ScoreTable({f"mine {name}": values}, {f"mine {name}": keeps}, {f"mine {name}": {}}, {}).save(
+            tmp_path / f"{name}.h5"
+        )
+    status, out, _ = run("compare", "a.h5", "b.h5", "--json", cwd=tmp_path)
+    assert status == 0
+    assert json.loads(out)["spearman"][0][1] == pytest.approx(1)
 
 
 @pytest.fixture

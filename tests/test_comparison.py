@@ -61,6 +61,23 @@ def test_what_is_compared_where_no_method_is_named(probs, y):
     assert compare_scores(np.log(probs[..., 0]), K=4).names == ("tdds", "loss")
 
 
+def test_what_needs_more_epochs_is_left_out_where_no_method_is_named(probs, y):
+    assert set(METHODS) - set(compare_scores(probs[:, :3], y).names) == {"random", "moderate", "eva"}
+    assert not {name for name in compare_scores(probs, y, T=[3, 10], K=3).names if name.startswith("eva")}
+    assert set(compare_scores(probs[:, :2], y).names) == {
+        "entropy", "margin", "least_confidence", "loss", "forgetting", "el2n", "aum", "confidence", "variability",
+    }  # fmt: skip
+
+
+def test_a_wrong_rate_is_refused_before_anything_is_read():
+    def epochs():
+        yield np.full((5, 2), 0.5)
+        raise AssertionError("read on")
+
+    with pytest.raises(ValueError, match=r"^pruning_rate=1\.0 is out of range"):
+        compare_scores(epochs(), method=["tdds", "entropy"], pruning_rate=1.0)
+
+
 def test_a_grid_of_parameters_in_one_reading(probs, y):
     read = []
     epochs = (read.append(t) or probs[:, t] for t in range(T))

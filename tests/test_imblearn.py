@@ -168,6 +168,11 @@ def test_a_trajectory_that_did_not_arrive_is_an_error():
             pipeline.fit(X, LABELS, trajectory=PROBS)
 
 
+def test_a_method_of_features_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"^method='moderate' needs features; fit a CoresetSelector, whose fit"):
+        CoresetSampler("moderate").fit_resample(X, LABELS, trajectory="nowhere.h5")
+
+
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [

@@ -291,6 +291,26 @@ def test_balance_shows_no_more_classes_than_asked_for(max_classes):
             lambda: plotting.ClassBalanceDisplay.from_indices(LABELS, [N]),
             r"^indices must be one or more integers from 0 to 119\.$",
         ),
+        (
+            lambda: plotting.ClassBalanceDisplay.from_indices(LABELS, np.ones(N + 1, dtype=bool)),
+            r"^indices must be one or more integers from 0 to 119\.$",
+        ),
+        (
+            lambda: plotting.DataMapDisplay.from_scores(np.ones(5), np.ones(5), np.ones(9)),
+            r"^confidence, variability and scores have shapes \[\(5,\), \(5,\), \(9,\)\]; expected",
+        ),
+        (
+            lambda: plotting.DataMapDisplay.from_scores(*np.ones((3, 5)), n_shown=0),
+            r"^n_shown=0 is too small",
+        ),
+        (
+            lambda: plotting.DataMapDisplay.from_trajectory(PROBS, LABELS, T=[10, 12]),
+            r"^A map shows one score: confidence:T=10, .* have no confidence; pass one value a parameter",
+        ),
+        (
+            lambda: plotting.OverlapDisplay.from_trajectory(iter(PROBS.swapaxes(0, 1)), T=[10]),
+            r"does not know its number of epochs; pass T and K\.$",
+        ),
     ],
 )
 def test_what_cannot_be_drawn(draw, text):
@@ -323,6 +343,14 @@ def test_overlap_over_T_and_K():
         f"{100 * value:.0f}" for value in np.ravel(expected) if np.isfinite(value)
     ]
     assert (display.ax_.get_ylabel(), display.ax_.get_xlabel()) == ("T", "K")
+
+
+def test_overlap_of_a_selector_that_keeps_a_number():
+    selector = tdds.TDDSSelector(K=5, n_select=6)
+    display = plotting.OverlapDisplay.from_estimator(selector, PROBS, T=[8, T], K=[5])
+    expected = plotting.OverlapDisplay.from_trajectory(PROBS, T=[8, T], K=[5], score=TDDS(K=5), pruning_rate=1 - 6 / N)
+    np.testing.assert_array_equal(display.overlaps, expected.overlaps)
+    assert display.ax_.get_title(loc="left").endswith("95% removed")
 
 
 def test_overlap_chooses_values_that_fit():

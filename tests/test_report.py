@@ -94,7 +94,7 @@ def test_the_slider_keeps_what_select_keeps(tmp_path, name):
     table.scores["tdds"][10:20] = table.scores["tdds"][5]  # ties
     page = report(tmp_path, table)
     live = page.data["methods"][name]
-    ranked, bins = (np.frombuffer(base64.b64decode(live[what]), dtype=np.uint8) for what in ("labels", "bins"))
+    ranked, bins = (np.frombuffer(base64.b64decode(live[what]), dtype=np.uint8) for what in ("classes", "bins"))
     preferred = preference(table.scores[name], table.keeps[name])
     for step in range(1000):
         n_kept = count_kept(N, step / 1000)
@@ -260,7 +260,7 @@ def test_a_pack_of_jpegs(tmp_path):
         ({"images": np.zeros((5, 4, 4), np.uint8)}, f"cannot be read as images: {N} labels for 5 samples"),
         ({"images": np.zeros((5, 4, 4), np.uint8), "labels": None}, f"scores are of {N} samples, the data .* hold 5"),
         ({"labels": (LABELS + 1) % C}, "differ, first those of sample 0"),
-        ({"class_names": ["ant"]}, "1 class_names, but there are labels up to 2"),
+        ({"class_names": ["ant"]}, "1 class_names, but there are 3 classes"),
         ({"images": None}, "expected 'images', or 'jpeg_train'"),
     ],
 )
@@ -310,12 +310,28 @@ def test_class_names(tmp_path, images):
     assert HOSTILE in Page(tmp_path / "again.html").texts
     (tmp_path / "names.txt").write_text("ant\nbee\n", encoding="utf-8")
     status, _, err = run("report", "scores.h5", "--class-names", "names.txt", "-o", "r.html", cwd=tmp_path)
-    assert (status, err) == (1, "tdds: 2 class_names, but there are labels up to 2.\n")
+    assert (status, err) == (1, "tdds: 2 class_names, but there are 3 classes; expected one a class.\n")
 
 
 def test_another_trajectory_is_refused(tmp_path):
     with pytest.raises(TrajectoryError, match="is not the trajectory that was scored"):
         report(tmp_path, trajectory=open_trajectory(PROBS[::-1].copy()))
+    with pytest.raises(TrajectoryError, match="is not the trajectory that was scored"):
+        report(tmp_path, trajectory=open_trajectory(PROBS[:, :5]))
+
+
+def test_a_model_may_say_a_class_that_no_sample_is_of(tmp_path):
+    probs = np.concatenate([PROBS / 10, np.full((N, T, 1), 0.9)], axis=2)
+    page = report(tmp_path, make_table(source={}), trajectory=open_trajectory(probs))
+    assert "3 (90%)" in page.text
+
+
+def test_labels_beyond_two_bytes(tmp_path):
+    labels = np.where(LABELS == 2, 65_536, LABELS)
+    page = report(tmp_path, make_table(labels=labels))
+    ranked = np.frombuffer(base64.b64decode(page.data["methods"]["tdds"]["classes"]), dtype=np.uint8)
+    np.testing.assert_array_equal(np.bincount(ranked), np.bincount(LABELS))
+    assert [attributes["data-class"] for _, attributes in page.tags if "data-class" in attributes] == ["0", "1", "2"]
 
 
 def test_command_line(tmp_path, images):

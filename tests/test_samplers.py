@@ -58,6 +58,8 @@ def test_count_kept_refuses(pruning_rate, n_select, error, text):
 def test_top_is_ascending_and_gives_ties_to_the_lower_index():
     assert [top(SCORES, n).tolist() for n in (1, 2, 3, 5)] == [[1], [1, 3], [1, 2, 3], [0, 1, 2, 3, 4]]
     assert top(np.zeros(9), 4).tolist() == [0, 1, 2, 3]
+    assert top(np.array([3, 0, 200], np.uint8), 1).tolist() == [2]
+    assert preference(np.array([3, 0, 200], np.uint8), "smallest").tolist() == [-3, 0, -200]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, 1e300]), min_size=1, max_size=40), st.floats(0, 0.99))
@@ -147,6 +149,18 @@ def test_another_seed_draws_others(sampler):
     scores, second = RNG(0).random(200), RNG(1).random(200)
     one, other = (SAMPLERS[sampler]()(scores, 40, second=second, random_state=seed) for seed in (0, 1))
     assert not np.array_equal(one, other)
+
+
+def test_a_random_choice_is_not_the_head_of_a_permutation_of_the_same_seed():
+    """Or it would hold all labels that were spoilt with that seed, and nothing else."""
+    spoilt = RNG(0).permutation(1000)[:200]
+    kept = SAMPLERS["random"]()(np.zeros(1000), 200, random_state=0)
+    assert 20 < len(np.intersect1d(spoilt, kept)) < 60
+
+
+def test_class_balanced_of_labels_far_apart():
+    labels = np.array([10**14, 0, 10**14, 0])
+    assert SAMPLERS["class_balanced"]()(np.arange(4.0), 2, labels=labels).tolist() == [2, 3]
 
 
 def test_class_balanced_quotas_sum_exactly_and_are_filled_from_the_top():

@@ -2,6 +2,9 @@
 
 import pickle
 import re
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import checks
 import equations
@@ -19,8 +22,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tdds
-from tdds import CoresetSelector, TDDSSelector
+from tdds import CoresetSelector, TDDSSelector, TrajectoryError
 from tdds.samplers import Stratified
+from tdds.scores import METHODS
 
 N, T, C = 40, 9, 4
 
@@ -588,6 +592,26 @@ def test_a_routed_trajectory_reaches_the_last_step(selector, probs):
         assert not hasattr(routed, "set_partial_fit_request")
         with pytest.raises(TypeError, match="prob_trajectory"):
             routed.set_fit_request(prob_trajectory=True)
+
+
+def test_a_score_of_ones_own_that_keeps_the_median_of_each_class_reads_labels(probs, y):
+    @dataclass(frozen=True)
+    class Middle(METHODS["entropy"]):
+        name: ClassVar[str] = "middle"
+        keeps: ClassVar[str] = "median"
+
+    kept = CoresetSelector(Middle(), pruning_rate=0.5).fit(probs, y)
+    assert kept.sample_indices_.tolist() == equations.nearest_median(kept.scores_, y, 20)
+    with pytest.raises(ValueError, match=r"needs labels; pass y"):
+        CoresetSelector(Middle()).fit(probs)
+
+
+def test_what_is_too_large_is_an_error_and_no_warning(probs):
+    selector = TDDSSelector(K=3, kind="log_probs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TrajectoryError):
+            selector.partial_fit(np.full((4, 3), 1000.0))
 
 
 def test_a_trajectory_of_other_samples_is_refused(selector, probs):

@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch", reason="torch, of the extra tdds[torch], is
 
 import torch.distributed as dist
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
@@ -717,6 +718,9 @@ def test_coreset_of_a_classifier():
     kept = CoresetDataset(list(zip(X, y, strict=True)), model)
     np.testing.assert_allclose(kept.weights, model.sample_weight_, rtol=1e-6, atol=1e-30)
     assert kept.indices.tolist() == list(CoresetSampler(model, shuffle=False)) == model.sample_indices_.tolist()
+    for make in (lambda one: CoresetDataset(list(X), one), CoresetSampler):
+        with pytest.raises(NotFittedError):
+            make(tdds.CoresetClassifier(SGDClassifier(loss="log_loss")))
 
 
 def test_coreset_dataset_of_a_selector():

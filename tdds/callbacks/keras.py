@@ -90,4 +90,5 @@ class RecordTrajectory(Callback):
         self.writer.end_epoch()
 
     def on_train_end(self, logs: Any = None) -> None:
-        self.writer.close()
+        if self.writer is not None:  # or there was no epoch left to train
+            self.writer.close()

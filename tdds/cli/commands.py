@@ -13,7 +13,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from tdds._version import __version__
 from tdds.cli.common import err, out, plain
-from tdds.cli.scores import combine, compare, score, select
+from tdds.cli.comparison import compare
+from tdds.cli.scores import combine, score
+from tdds.cli.selection import select
 from tdds.cli.show import demo, report
 from tdds.cli.sources import convert, info, verify
 

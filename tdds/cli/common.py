@@ -52,7 +52,9 @@ Labels = Annotated[
     of_source(metavar="FILE", help="Labels: .npy, file.npz::name, file.h5::name, or text, one a line."),
 ]
 Ids = Annotated[str | None, of_source(metavar="FILE", help="Names of the samples, in a file as for --labels.")]
-Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="A .h5 or .parquet that `tdds score` wrote.", show_default=False)]
+Scores = Annotated[
+    Path, typer.Argument(metavar="SCORES", help="A .h5 or .parquet that `tdds score` wrote.", show_default=False)
+]
 Features = Annotated[
     str | None,
     of_source(

@@ -70,10 +70,10 @@ def _parts_apart(source: str | Path) -> dict[str, list[int]]:
 def _cost_of_scoring(trajectory: Any) -> str:
     """What TDDS would take here, in words, or why it cannot be scored."""
     from tdds.estimate import estimate_cost
-    from tdds.scores import TDDS
+    from tdds.scores import TDDS, default_K
 
     try:
-        return say_cost(estimate_cost(trajectory, {"tdds": TDDS(K=max(3, min(10, trajectory.n_epochs)))}, n_jobs=-1))
+        return say_cost(estimate_cost(trajectory, {"tdds": TDDS(K=default_K(trajectory.n_epochs))}, n_jobs=-1))
     except ValueError as error:
         return str(error)
 

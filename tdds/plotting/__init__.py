@@ -9,8 +9,10 @@ try:
 except ImportError:
     raise ImportError("tdds.plotting needs matplotlib: pip install 'tdds-coreset[plot]'") from None
 
-from tdds.plotting.coresets import AccuracyDisplay, ClassBalanceDisplay, OverlapDisplay
-from tdds.plotting.samples import DataMapDisplay, SampleStoryDisplay, ScoreDisplay
+from tdds.plotting.accuracy import AccuracyDisplay
+from tdds.plotting.coresets import ClassBalanceDisplay, OverlapDisplay
+from tdds.plotting.scores import DataMapDisplay, ScoreDisplay
+from tdds.plotting.story import SampleStoryDisplay
 
 __all__ = [
     "ScoreDisplay",

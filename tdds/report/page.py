@@ -144,12 +144,16 @@ class _People:
         self.labels = labels[0] if labels else np.zeros(self.n_samples, dtype=np.int64)
         self.has_labels = bool(labels)
         n_classes = int(self.labels.max()) + 1
+        if labels and trajectory is not None:  # which may say a class that no sample is of
+            n_classes = max(n_classes, trajectory.n_classes or 0)
         if class_names is None:
             class_names = (samples and samples.class_names) or [
                 str(c) if labels else "all samples" for c in range(n_classes)
             ]
         if len(class_names) < n_classes:
-            raise TrajectoryError(f"{len(class_names)} class_names, but there are labels up to {n_classes - 1}.")
+            raise TrajectoryError(
+                f"{len(class_names)} class_names, but there are {n_classes} classes; expected one a class."
+            )
         self.class_names = list(class_names)
         self.classes = np.unique(self.labels).tolist()
         self.ids = next((one.ids for one in known if one.ids is not None), None)
@@ -198,7 +202,7 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
         "ends": ends,
         "counts": np.bincount(bins, minlength=len(edges) - 1).tolist(),
         "live": {
-            "labels": _pack(labels),
+            "classes": _pack(np.searchsorted(people.classes, labels)),
             "bins": _pack(bins[order]),
             "side": {"largest": "more", "smallest": "less"}.get(table.keeps[name]),
             "thresholds": [f"{value:.4g}" for value in thresholds],
@@ -248,7 +252,7 @@ def _suspects(table: ScoreTable, people: _People, trajectory: Trajectory | None)
 def _grid(table: ScoreTable, trajectory: Trajectory, pruning_rate: float) -> dict[str, Any] | None:
     """How much of the TDDS coreset remains at other T and K; None of a trajectory that is too short for a window."""
     said, n_read = (table.source.get(key) for key in ("fingerprint", "n_epochs_read"))
-    if n_read and trajectory.fingerprint(n_read) != said:
+    if n_read and ((trajectory.n_epochs or 0) < n_read or trajectory.fingerprint(n_read) != said):
         raise TrajectoryError(f"{trajectory.name}: is not the trajectory that was scored: its fingerprint is another.")
     n_epochs = trajectory.n_epochs or 0
     if n_epochs < 3:

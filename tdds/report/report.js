@@ -11,7 +11,7 @@ function unpack(text) {
   return bytes.length === data.nSamples ? bytes : new Uint16Array(bytes.buffer);
 }
 for (const one of Object.values(data.methods)) {
-  one.labels = unpack(one.labels);
+  one.classes = unpack(one.classes);
   one.bins = unpack(one.bins);
 }
 
@@ -34,7 +34,7 @@ function drawHistogram(figure, one, nKept) {
 }
 
 function fillTable(one, nKept) {
-  const before = countFirst(one.labels, data.nSamples), after = countFirst(one.labels, nKept);
+  const before = countFirst(one.classes, data.nSamples), after = countFirst(one.classes, nKept);
   const rows = document.querySelectorAll("#balance tbody tr"), mean = nKept / data.nSamples;
   const longest = Math.max(...Array.from(rows, (row) => after[row.dataset.class] / before[row.dataset.class]));
   for (const row of rows) {

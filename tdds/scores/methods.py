@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from tdds import kernels
+from tdds.classes import by_class
 from tdds.scores.series import (
     CEDifferences,
     Correct,
@@ -438,9 +439,7 @@ class Moderate(_OfNoEpoch):
 
     def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         distances = np.empty(len(raw))
-        classes = np.asarray(labels)
-        order = np.argsort(classes, kind="stable")
-        for own in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+        for own in by_class(np.asarray(labels)):
             features = raw[own].astype(np.float64)
             distances[own] = np.linalg.norm(features - features.mean(axis=0), axis=1)
         return distances

@@ -16,7 +16,7 @@ from tdds.rows import check_rows, take_rows
 from tdds.samplers import WEIGHTINGS, count_kept, draw_coreset
 from tdds.scores import make_score
 from tdds.sources import open_trajectory
-from tdds.validation import check_labels
+from tdds.validation import KINDS, check_labels
 
 
 class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
@@ -33,7 +33,7 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         "n_select": [Interval(Integral, 1, None, closed="left"), None],
         "weighting": [StrOptions(set(WEIGHTINGS))],
         "axes": [str, None],
-        "kind": [StrOptions({"probs", "logits", "log_probs", "losses"}), None],
+        "kind": [StrOptions(set(KINDS)), None],
         "missing": [StrOptions({"error", "carry"})],
         "memory_limit": [Interval(Real, 1, None, closed="left")],
         "n_jobs": [Integral, None],
@@ -82,8 +82,11 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         if data is not None:
             check_rows(data, trajectory.n_samples)
         count_kept(trajectory.n_samples, self.pruning_rate, self.n_select)
-        if sampler.needs_labels and trajectory.labels is None:
-            raise ValueError(f"sampler={self.sampler!r} needs labels; pass y, one integer a sample.")
+        if trajectory.labels is None:
+            if sampler.needs_labels:
+                raise ValueError(f"sampler={self.sampler!r} needs labels; pass y, one integer a sample.")
+            if self._prefers_by_class():
+                raise ValueError(f"method={self.method!r} needs labels; pass y, one integer a sample.")
         scores, *second = compute_scores(
             trajectory,
             self._asked(),
@@ -214,7 +217,16 @@ class Selector(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return any(getattr(score.series(kind), "needs_labels", False) for score in self._asked().values())
 
     def _reads_labels(self, kind):
-        return self._sampler().needs_labels or self._score().needs_features or self._reads_classes(kind)
+        return self._sampler().needs_labels or self._prefers_by_class() or self._reads_classes(kind)
+
+    def _refuse_features(self):
+        """Raise where the score needs features, which only `fit` takes."""
+        if self._score().needs_features:
+            raise ValueError(f"method={self.method!r} needs features; fit a CoresetSelector, whose fit takes them.")
+
+    def _prefers_by_class(self):
+        """Whether the samples nearest the median of their class are kept."""
+        return self._score().keeps == "median"
 
     def _keep(self, scores, **beside):
         coreset = draw_coreset(

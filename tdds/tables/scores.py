@@ -20,6 +20,7 @@ import numpy as np
 
 from tdds import store
 from tdds._version import __version__
+from tdds.samplers import KEEPS
 from tdds.store.hdf5 import write_names
 from tdds.tables.files import import_pyarrow, replacing, write_csv, write_parquet
 from tdds.validation import (
@@ -31,7 +32,6 @@ from tdds.validation import (
 )
 
 FORMAT, FORMAT_VERSION = "tdds-scores", 1
-KEEPS = ("largest", "smallest", "median")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Sampler
@@ -99,10 +100,8 @@ class CoresetDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, coreset: Any, weights: Any = None) -> None:
         self.dataset = _check_map_style(dataset)
-        coreset = getattr(coreset, "selector_", coreset)
-        self.indices = _coreset_indices(coreset, len(dataset))
-        if weights is None:
-            weights = getattr(coreset, "sample_weight_", np.ones(len(self.indices)))
+        self.indices, own_weights = _as_coreset(coreset, len(dataset))
+        weights = own_weights if weights is None else weights
         weights = torch.as_tensor(weights, dtype=torch.float32, device="cpu")
         if weights.shape != self.indices.shape:
             raise ValueError(
@@ -170,7 +169,7 @@ class CoresetSampler(Sampler[int]):
             rank, num_replicas = rank_and_world_size()
         if check_integer("rank", rank, 0) >= check_integer("num_replicas", num_replicas, 1):
             raise ValueError(f"rank={rank} of num_replicas={num_replicas}; expected 0 to {num_replicas - 1}.")
-        self.indices = _coreset_indices(getattr(coreset, "selector_", coreset), None)
+        self.indices, _ = _as_coreset(coreset, None)
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.num_replicas, self.rank = num_replicas, rank
         self.epoch = 0
@@ -262,13 +261,14 @@ def _as_items(item: Any) -> tuple[Any, ...]:
     return tuple(item) if isinstance(item, (tuple, list)) else (item,)
 
 
-def _coreset_indices(coreset: Any, n_samples: int | None) -> np.ndarray:
-    """Indices from a fitted selector or as they are, (n_kept,) int64, checked."""
-    if hasattr(coreset, "get_support"):
-        check_is_fitted(coreset, "support_")
-        if n_samples not in (None, len(coreset.support_)):
-            raise ValueError(f"The selector knows {len(coreset.support_)} samples, the dataset holds {n_samples}.")
-        coreset = coreset.sample_indices_
+def _as_coreset(coreset: Any, n_samples: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Indices, (n_kept,) int64, and weights, those of a fitted selector, or the indices as they are, checked, and 1."""
+    if isinstance(coreset, BaseEstimator):
+        check_is_fitted(coreset)
+        selector = getattr(coreset, "selector_", coreset)
+        if n_samples not in (None, len(selector.support_)):
+            raise ValueError(f"The selector knows {len(selector.support_)} samples, the dataset holds {n_samples}.")
+        return selector.sample_indices_, selector.sample_weight_
     indices = np.asarray(coreset)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"A coreset is a fitted selector or integer indices; got {indices.dtype}.")
@@ -279,4 +279,4 @@ def _coreset_indices(coreset: Any, n_samples: int | None) -> np.ndarray:
         bad = low if low < 0 else high
         upper = "or more" if n_samples is None else f"to {n_samples - 1}"
         raise ValueError(f"Index {bad} is out of range; expected 0 {upper}.")
-    return indices.astype(np.int64)
+    return indices.astype(np.int64), np.ones(len(indices))
