@@ -5,7 +5,6 @@ short ones, `bare` and `processors`, which plain `nox` runs.
 """
 
 import configparser
-import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -25,7 +24,7 @@ def lowest_versions(*extras: str) -> list[str]:
     setup.read("setup.cfg")
     of_extras = setup["options.extras_require"]
     lines = "\n".join([setup["options"]["install_requires"], *(of_extras[extra] for extra in extras)]).split("\n")
-    return [re.sub(r">=(\d+\.\d+)(\.\d+)?", r"==\1.*", line) for line in lines if line]
+    return [line.replace(">=", "==") for line in lines if line]
 
 
 def unpack(session: nox.Session) -> Path:

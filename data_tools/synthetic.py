@@ -1,4 +1,4 @@
-"""Make a synthetic training trajectory of any size, in bounded memory.
+"""Make a synthetic training trajectory: of any size, in bounded memory; with `--npy` an epoch at a time.
 
     python data_tools/synthetic.py run.h5 --samples 100000 --epochs 30 --classes 100    HDF5, samples first
     python data_tools/synthetic.py big.h5 --samples 1281167 --epochs 30 --classes 1000 --distinct 10000 --virtual
@@ -20,7 +20,7 @@ import numpy as np
 
 
 def logits_of(samples: np.ndarray, epoch: int, n_epochs: int, n_classes: int, seed: int = 0) -> np.ndarray:
-    """Logits of `samples` at `epoch`, (len(samples), n_classes) float32; the same whatever samples come along."""
+    """Logits of consecutive `samples` at `epoch`, (len(samples), n_classes) float32, drawn anew from the first on."""
     labels, difficulty = traits(samples, n_classes)
     progress = (epoch + 1) / n_epochs
     rng = np.random.default_rng([seed, epoch, int(samples[0])])
@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--virtual", action="store_true", help="what repeats takes no disk")
     parser.add_argument("--npy", action="store_true", help="a directory in the TDDS authors' layout")
     asked = parser.parse_args()
+    if asked.npy and (asked.distinct or asked.virtual):
+        parser.error("--distinct and --virtual are of HDF5; leave --npy out")
     if asked.npy:
         write_npy(asked.path, asked.samples, asked.epochs, asked.classes)
     else:

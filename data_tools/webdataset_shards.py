@@ -69,6 +69,8 @@ def filter_shards(shards: list[Path], kept: set[str], folder: Path) -> dict[str,
         for name, n_kept in counts.items():
             if n_kept:
                 Path(temporary, name).replace(folder / name)
+            else:  # nor may one of an earlier selection stay
+                (folder / name).unlink(missing_ok=True)
     return counts
 
 

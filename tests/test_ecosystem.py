@@ -113,6 +113,13 @@ def test_a_wrong_rewriting_leaves_nothing(shards, ids, arguments, text):
     assert not list((shards / "out").glob("*"))
 
 
+def test_a_later_smaller_selection_leaves_no_shard_of_an_earlier_one(shards):
+    for ids in (["v1.0/0000", "v1.0/0001"], ["v1.0/0001"]):
+        write_kept(shards / "kept.csv", ids)
+        assert rewrite(shards, "in/*.tar", "kept.csv", "out").returncode == 0
+    assert len(list((shards / "out").glob("*"))) == 1
+
+
 def test_rewriting_refuses_the_folder_it_reads_and_a_selection_without_ids(shards):
     write_kept(shards / "kept.csv", ["v1.0/0000"])
     before = {path: path.read_bytes() for path in (shards / "in").iterdir()}

@@ -24,6 +24,7 @@ from benchmarks.paper.run import run as run_cells  # noqa: E402
 from benchmarks.paper.selection import choose, recordings_of  # noqa: E402
 from benchmarks.paper.settings import CPU, PAPER, QUICK, SCALES  # noqa: E402
 from benchmarks.paper.summary import half_width  # noqa: E402
+from benchmarks.paper.summary import values_of as values_of_table  # noqa: E402
 from benchmarks.paper.training import Schedule, Training  # noqa: E402
 from tdds import CoresetSelector, TDDSSelector, open_trajectory  # noqa: E402
 
@@ -153,6 +154,43 @@ def test_a_coreset_is_rebuilt_from_its_row(folder):
         )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ["run", "fig4", "--scale", "cpu", "--rates", "0.8"],
+            r"cpu has no T and K of cifar10 at 0\.8; expected 0\.5",
+        ),
+        (["run", "fig4", "--scale", "cpu", "--datasets", "digits"], r"cpu has no T and K of digits at .*expected none"),
+        (["rebuild", "99999", "-o", "x.npy"], r"Line 99999 is not there: "),
+    ],
+)
+def test_what_cannot_be_asked_for(arguments, text, folder):
+    with pytest.raises(SystemExit, match=text):
+        main([*arguments, "--results", str(folder / "results.jsonl")])
+
+
+def test_a_line_cut_short_stays_until_one_is_added(folder, tmp_path):
+    path = tmp_path / "cut.jsonl"
+    first, second = (folder / "results.jsonl").read_bytes().splitlines()[:2]
+    path.write_bytes(first + b"\n" + second)
+    results = Results(path)
+    assert path.read_bytes() == first + b"\n" + second
+    results.append(json.loads(second))
+    assert path.read_bytes().splitlines() == [first, second]
+
+
+def test_a_paired_table_takes_the_seeds_that_all_of_it_has(folder):
+    kept = [row for row in rows_of(folder)[1:] if row["seed"] == 0 or row["weighting"] == "none"]
+    (folder / "fewer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    scale = replace(QUICK, rates=(0.9,), training=replace(QUICK.training, epochs=1))
+    for paired, numbers in ((True, {1}), (False, {1, 3})):
+        values = values_of_table(
+            replace(EXPERIMENTS["decay"], paired=paired), "digits", scale, Results(folder / "fewer.jsonl")
+        )
+        assert {len(found) for found in values.values()} == numbers
+
+
 def test_another_recording_is_not_taken_for_that_of_the_row(folder, tmp_path):
     row = rows_of(folder)[1] | {"coreset_sha256": "0" * 64}
     (tmp_path / "results.jsonl").write_text(json.dumps(row) + "\n")
@@ -262,7 +300,7 @@ def test_every_experiment_of_every_scale_is_well_formed(name, scale):
         EXPERIMENTS[name].place(cell, scale)
 
 
-def test_the_budget_in_steps_is_that_of_all_data():
+def test_the_budget_in_steps_shows_as_many_images_as_all_data_do():
     cells = list(EXPERIMENTS["table2"].cells(replace(PAPER, rates=(0.5, 0.9), seeds=(0,))))
     assert {(cell.pruning_rate, cell.training.epochs, cell.training.batch) for cell in cells} == {
         (0.5, 400, 128),

@@ -104,7 +104,10 @@ def tables_command(asked: argparse.Namespace) -> None:
 
 
 def rebuild_command(asked: argparse.Namespace) -> None:
-    row = json.loads(asked.results.read_text().splitlines()[asked.line - 1])
+    lines = asked.results.read_text().splitlines()
+    if not 1 <= asked.line <= len(lines):
+        raise ValueError(f"Line {asked.line} is not there: {asked.results} has {len(lines)}.")
+    row = json.loads(lines[asked.line - 1])
     indices = rebuild(row, workplace(asked, SCALES[row["scale"]]))
     np.save(asked.output, indices)
     print(f"{len(indices):,} indices, sha256 {row['coreset_sha256']} -> {asked.output}")
@@ -116,6 +119,10 @@ def asked_scale(asked: argparse.Namespace) -> Scale:
     changes = {
         name: tuple(value) for name in ("datasets", "rates", "seeds", "recordings") if (value := getattr(asked, name))
     }
+    for name, rates in ((name, scale.windows.get(name, {})) for name in changes.get("datasets", scale.datasets)):
+        if missing := set(changes.get("rates", scale.rates)) - set(rates):
+            known = ", ".join(map(str, rates)) or "none"
+            raise ValueError(f"--scale {asked.scale} has no T and K of {name} at {min(missing)}; expected {known}.")
     schedule = {name: value for name in ("epochs", "lr") if (value := getattr(asked, name))}
     return replace(scale, training=replace(scale.training, **schedule), **changes)
 

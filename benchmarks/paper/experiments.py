@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.paper.cells import Cell
 from benchmarks.paper.data import VARIANTS
-from benchmarks.paper.settings import Scale
+from benchmarks.paper.settings import SCALES, Scale
 from tdds.samplers import SAMPLERS, WEIGHTINGS
 from tdds.scores import METHODS, TDDS
 
@@ -18,13 +18,18 @@ Cells = Callable[[Scale], Iterator[Cell]]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: its cells, what its rows and columns are, what of a result it shows."""
+    """A table: its cells, what its rows and columns are, what of a result it shows.
+
+    A `paired` table sets beside each other what differs by less than seeds do: of each place it takes the seeds that
+    all of its places have.
+    """
 
     title: str
     cells: Cells
     rows: str = "label"
     columns: str = "pruning_rate"
     shows: str = "accuracy"
+    paired: bool = False
 
     def place(self, cell: Cell, scale: Scale) -> tuple[Any, Any]:
         """The row and the column of the table that a cell belongs to."""
@@ -90,7 +95,7 @@ def everything(scale: Scale, dataset: str, rate: float) -> list[dict[str, Any]]:
 
 
 def everything_at_highest(scale: Scale, dataset: str, rate: float) -> list[dict[str, Any]]:
-    return (everything if rate == max(scale.rates) else leading)(scale, dataset, rate)
+    return (everything if rate == max(SCALES[scale.name].rates) else leading)(scale, dataset, rate)
 
 
 def grid(scale: Scale, dataset: str, rate: float) -> list[dict[str, Any]]:
@@ -176,13 +181,13 @@ def averages(scale: Scale) -> list[dict[str, Any]]:
 EXPERIMENTS = {
     "table1": Experiment("Table 1: all methods, as many epochs at every pruning rate", compare(everything_at_highest)),
     "table2": Experiment(
-        "Table 2: epochs divided by 1 - p, as many steps at every pruning rate",
+        "Table 2: epochs divided by 1 - p, as many images seen at every pruning rate",
         compare(leading, lambda scale: [{"budget": "steps"}]),
     ),
     "fig4": Experiment("Figures 4 and 7: T and K", compare(grid, highest=True), rows="T", columns="K"),
-    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta"),
+    "fig5": Experiment("Figure 5: beta", compare(betas, highest=True), rows="beta", paired=True),
     "table5": Experiment(
-        "Figure 6 and Table 5: ablations", compare(ablations, learning_rates, highest=True), columns="lr"
+        "Figure 6 and Table 5: ablations", compare(ablations, learning_rates, highest=True), columns="lr", paired=True
     ),
     "table6": Experiment(
         "Table 6: batch size",
@@ -198,6 +203,7 @@ EXPERIMENTS = {
         "Tables 9 and 10: a fifth of the images corrupted, of the labels replaced",
         compare(leading, lambda scale: [{"variant": variant} for variant in VARIANTS], highest=True),
         columns="variant",
+        paired=True,
     ),
     "corrupted": Experiment(
         "Of the samples kept, the share that was corrupted",
@@ -210,10 +216,16 @@ EXPERIMENTS = {
         shows="spoiled_share",
     ),
     "weights": Experiment(
-        "Importance weights against the learning rate", compare(weightings, learning_rates, highest=True), columns="lr"
+        "Importance weights against the learning rate",
+        compare(weightings, learning_rates, highest=True),
+        columns="lr",
+        paired=True,
     ),
     "rates": Experiment(
-        "The leading methods at three learning rates", compare(leading, learning_rates, highest=True), columns="lr"
+        "The leading methods at three learning rates",
+        compare(leading, learning_rates, highest=True),
+        columns="lr",
+        paired=True,
     ),
     "decay": Experiment(
         "The highest rate: formulation, weights and weight decay",

@@ -45,7 +45,7 @@ def convolutional(
 RESNET = (64, 128, 256, 512)
 SMALL = (24, 48, 96)
 
-#: Number of classes -> network. Parameters with 100 classes: tiny 8 k, small 0.17 M, resnet18 11 M, resnet34 21 M.
+#: Number of classes -> network. Parameters with 100 classes: tiny 6 k, small 0.17 M, resnet18 11 M, resnet34 21 M.
 NETWORKS: dict[str, Callable[[int], nn.Sequential]] = {
     "tiny": partial(convolutional, widths=(8, 16), depths=(0, 1), stem_stride=2),
     "tiny_plain": partial(convolutional, widths=(8, 16), depths=(0, 1), stem_stride=2, residual=False),

@@ -91,7 +91,10 @@ def rebuild(row: Mapping[str, Any], work: Workplace) -> np.ndarray:
         raise ValueError(f"{cell.dataset} has sha256 {dataset.sha256}; the row was made on {row['dataset_sha256']}.")
     indices = choose([cell], dataset, work.folders([cell], dataset))[cell.key].indices
     if sha256_of(indices) != row["coreset_sha256"]:
-        raise ValueError("The coreset is another than the row's: its trajectory was recorded anew.")
+        raise ValueError(
+            "The coreset is another than the row's: its trajectory was recorded anew, or it is one of TDDS from before "
+            "Eq. 10 was taken less rounding; docs/results/README.md says how to rebuild those."
+        )
     return indices
 
 

@@ -13,7 +13,7 @@ from benchmarks.paper.data import Dataset
 from benchmarks.paper.training import FEATURES, Schedule
 from tdds import open_trajectory
 from tdds.engine import compute_scores
-from tdds.samplers import CUTOFFS, SAMPLERS, Coreset, Sampler, Stratified, count_kept, draw_coreset
+from tdds.samplers import SAMPLERS, Coreset, count_kept, draw_coreset
 from tdds.scores import Random, Score, make_score
 
 Recording = tuple[str, Schedule, int]  # network, schedule, seed
@@ -48,7 +48,7 @@ def choose(cells: Sequence[Cell], dataset: Dataset, folders: Mapping[Recording, 
         coresets[cell.key] = draw_coreset(
             mean_of(cell, score) * (1 if cell.end == "kept" else -1),
             score.keeps,
-            _sampler(cell),
+            SAMPLERS[cell.sampler](),
             count_kept(len(dataset), cell.pruning_rate),
             weighting=cell.weighting,
             second=mean_of(cell, _second(cell)),
@@ -75,12 +75,6 @@ def _score(cell: Cell) -> Score:
 
 def _second(cell: Cell) -> Score | None:
     """The other score that the sampler needs, of the same epochs."""
-    name = _sampler(cell).second
+    name = SAMPLERS[cell.sampler].second
     default_T = getattr(_score(cell), "default_T", None)
     return None if name is None else make_score(name, T=cell.parameters.get("T"), default_T=default_T)
-
-
-def _sampler(cell: Cell) -> Sampler:
-    if cell.sampler == "stratified" and cell.dataset in CUTOFFS:
-        return Stratified(cutoff=cell.dataset)
-    return SAMPLERS[cell.sampler]()

@@ -45,7 +45,7 @@ QUICK = Scale(
     other_networks=("tiny_plain",),
     recording=Schedule(epochs=8, batch=32, lr=0.2, shape="one_cycle"),
     training=Schedule(epochs=40, batch=32, lr=0.1),
-    batches={0.8: 16, 0.9: 16},
+    batches={0.9: 16},
     windows=dict.fromkeys(("digits", "cifar10", "cifar100"), dict.fromkeys((0.5, 0.7, 0.9), (6, 4))),
     width=4,
     grid=((4, 6, 8), (3, 4)),
@@ -61,7 +61,7 @@ CPU = Scale(
     other_networks=("small_wide", "small_plain"),
     recording=Schedule(epochs=24, batch=128, lr=0.2, shape="one_cycle"),
     training=Schedule(epochs=50, batch=128, lr=0.05),
-    batches={0.8: 64, 0.9: 32},
+    batches={0.9: 32},
     windows={
         "cifar10": {0.5: (12, 10), 0.7: (12, 10), 0.9: (4, 3)},
         "cifar100": {0.5: (12, 10), 0.7: (12, 10), 0.9: (6, 5)},

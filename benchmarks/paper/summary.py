@@ -18,12 +18,19 @@ Values = dict[tuple[Any, Any], list[float]]
 
 
 def values_of(experiment: Experiment, dataset: str, scale: Scale, results: Results) -> Values:
-    """Every value that there is, in percent; an empty list where there is none yet."""
-    found: Values = defaultdict(list)
-    cells = [cell for cell in experiment.cells(scale) if cell.dataset == dataset]
-    for (_, place), cell in {(cell.key, experiment.place(cell, scale)): cell for cell in cells}.items():
-        found[place] += [100 * row[experiment.shows] for row in results.of(cell) if experiment.shows in row]
-    return found
+    """Every value that there is, in percent; an empty list where there is none yet.
+
+    Of a paired table those of the seeds that all places have which hold any.
+    """
+    found: dict[tuple[Any, Any], dict[int, float]] = defaultdict(dict)
+    for cell in experiment.cells(scale):
+        if cell.dataset == dataset:
+            by_seed = found[experiment.place(cell, scale)]
+            by_seed |= {row["seed"]: 100 * row[experiment.shows] for row in results.of(cell) if experiment.shows in row}
+    if experiment.paired and (filled := [by_seed.keys() for by_seed in found.values() if by_seed]):
+        shared = set.intersection(*map(set, filled))
+        return {place: [value for seed, value in by_seed.items() if seed in shared] for place, by_seed in found.items()}
+    return {place: list(by_seed.values()) for place, by_seed in found.items()}
 
 
 def is_begun(values: Values, experiment: Experiment) -> bool:

@@ -128,7 +128,7 @@ class Training:
 
 def precision(device: str) -> str:
     """What a network computes in: bf16 where the hardware has it; emulated on a CPU, that is ten times slower."""
-    return "bf16" if device == "cuda" or torch.cpu.get_capabilities()["avx512_bf16"] else "fp32"
+    return "bf16" if device == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
 
 
 def record(

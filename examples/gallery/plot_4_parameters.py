@@ -2,9 +2,9 @@
 T decides
 =========
 
-How much of one coreset remains when T and K are others. K changes some of it; T changes nearly all of it, since the
-last window of the T epochs carries 90 % of the score. So choose T first. All of these settings are scored in one
-reading of the trajectory.
+How much of the coreset of T = 30, K = 10 remains when T and K are others. The last window of the T epochs carries 90 %
+of the score: where it lies elsewhere, at T = 15 and below, next to nothing remains. A narrower window in the same place
+changes less. So choose T first. All of these settings are scored in one reading of the trajectory.
 """
 
 import numpy as np
