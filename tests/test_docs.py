@@ -246,7 +246,7 @@ def only_blocks(name):
 
 
 def test_methods():
-    several, moderate = only_blocks("methods")
+    several, moderate, samplers, own = only_blocks("methods")
     probs, y = checks.logged("probs", (60, 30, 5))
     features = np.random.default_rng(0).normal(size=(60, 4))
     given = {"tdds": tdds, "trajectory": probs, "y": y, "features": features}
@@ -256,20 +256,25 @@ def test_methods():
     np.testing.assert_array_equal(given["selector"].sample_indices_, np.sort(np.argsort(margins)[:6]))
     exec(moderate, given)
     np.testing.assert_allclose(given["selector"].scores_, equations.moderate(features, y), rtol=1e-12)
+    exec(samplers, given)
+    scores = equations.tdds(probs, K=5)
+    given["scores"] = np.array(scores)
+    exec(own, given)
+    assert given["kept"].tolist() == equations.top(scores, 0.9)
 
 
 @pytest.fixture
 def shared_run(tmp_path):
     """What turns a block of docs/scaling.md to files that are there, and the scores of these."""
     values, _ = checks.logged("probs", (60, 30, 5))
-    (tmp_path / "run").mkdir()
+    (tmp_path / "packed").mkdir()
     checks.write_packed(tmp_path / "run.h5", values, "probs")
     for part in range(3):
-        checks.write_packed(tmp_path / "run" / f"part-{part}.h5", values[20 * part : 20 * part + 20], "probs")
+        checks.write_packed(tmp_path / "packed" / f"part-{part}.h5", values[20 * part : 20 * part + 20], "probs")
 
     def here(code):
-        assert "/shared/run" in code
-        return code.replace("/shared/run", f"{tmp_path}/run")
+        assert '"/shared/' in code
+        return code.replace('"/shared/', f'"{tmp_path}/')
 
     return here, tdds.score_trajectory(values, T=30, K=10)
 

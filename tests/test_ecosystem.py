@@ -114,10 +114,10 @@ def test_a_wrong_rewriting_leaves_nothing(shards, ids, arguments, text):
 
 
 def test_a_later_smaller_selection_leaves_no_shard_of_an_earlier_one(shards):
-    for ids in (["v1.0/0000", "v1.0/0001"], ["v1.0/0001"]):
+    for ids in (["v1.0/0000", "v1.0/0005"], ["v1.0/0005"]):
         write_kept(shards / "kept.csv", ids)
         assert rewrite(shards, "in/*.tar", "kept.csv", "out").returncode == 0
-    assert len(list((shards / "out").glob("*"))) == 1
+    assert [path.name for path in (shards / "out").iterdir()] == ["2.tar"]
 
 
 def test_rewriting_refuses_the_folder_it_reads_and_a_selection_without_ids(shards):
