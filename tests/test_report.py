@@ -101,6 +101,8 @@ def test_the_slider_keeps_what_select_keeps(tmp_path, name):
         kept = top(preferred, n_kept)
         assert page.data["kept"][step] == n_kept
         np.testing.assert_array_equal(np.bincount(ranked[:n_kept], minlength=C), np.bincount(LABELS[kept], minlength=C))
+        at_threshold = preferred == preferred[kept].min()
+        assert live["tied"][step] == (at_threshold.sum() > at_threshold[kept].sum())
         assert live["thresholds"][step] == f"{-preferred[kept].min() if name == 'aum' else preferred[kept].min():.4g}"
     order = np.argsort(-preferred, kind="stable")
     assert (np.diff(bins[np.argsort(table.scores[name][order])].astype(int)) >= 0).all()

@@ -174,7 +174,8 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
     """All that the page shows of one score."""
     scores = table.scores[name]
     order = np.argsort(-preference(scores, table.keeps[name], people.labels), kind="stable")
-    thresholds = scores[order[np.array(kept) - 1]]
+    ranked = scores[order]
+    thresholds = ranked[np.array(kept) - 1]
     edges = score_bins(scores)
     bins = bin_of(scores, edges)
     scale = np.log if is_heavy_tailed(scores) else np.asarray
@@ -206,6 +207,7 @@ def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) ->
             "bins": _pack(bins[order]),
             "side": {"largest": "more", "smallest": "less"}.get(table.keeps[name]),
             "thresholds": [f"{value:.4g}" for value in thresholds],
+            "tied": [bool((ranked[n : n + 1] == ranked[n - 1]).any()) for n in kept],
             "places": place(thresholds).round(2).tolist(),
         },
     }

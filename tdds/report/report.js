@@ -56,6 +56,7 @@ function update() {
   byId("cut").hidden = !one.side;
   byId("threshold").textContent = one.thresholds[slider.value];
   byId("side").textContent = one.side;
+  byId("tied").hidden = !one.tied[slider.value];
   byId("select").textContent = `tdds select ${data.file} --method ${name} --pruning-rate ${rate} -o kept.csv`;
   drawHistogram(document.querySelector(`figure[data-method="${CSS.escape(name)}"]`), one, nKept);
   fillTable(one, nKept);
