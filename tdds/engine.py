@@ -285,8 +285,8 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
         raise ValueError(f"{trajectory!r} is a stream, read once, epoch by epoch; store it to look at one sample.")
     if check_integer("sample", sample, 0) >= trajectory.n_samples:
         raise ValueError(f"sample={sample} is not there: the trajectory holds samples 0 to {trajectory.n_samples - 1}.")
-    row = () if trajectory.n_classes is None else (trajectory.n_classes,)
-    block: np.ndarray = np.empty((1, n_epochs or trajectory.n_epochs, *row), dtype=trajectory.buffer_dtype)
+    shape = 1, n_epochs or trajectory.n_epochs or 0, *trajectory.row_shape
+    block: np.ndarray = np.empty(shape, dtype=trajectory.buffer_dtype)
     with trajectory.reader() as read:
         read(sample, sample + 1, 0, block)
     return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
@@ -367,7 +367,6 @@ def _series_columns(
 
     Blocks of `width` epochs share one epoch with the next, for the series that lie between epochs.
     """
-    row = () if trajectory.n_classes is None else (trajectory.n_classes,)
     columns: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
     last = None
     epoch = 0
@@ -376,7 +375,7 @@ def _series_columns(
         # A stream may end before `n_epochs`: it is read one epoch after the other.
         whole = width == n_epochs and not isinstance(trajectory, EpochStream)
         n_read = width if whole else min(width - 1, (n_epochs or epoch + 1) - epoch)
-        shape = (stop - start, n_read + shared, *row)
+        shape = (stop - start, n_read + shared, *trajectory.row_shape)
         block = buffer[: int(np.prod(shape))].reshape(shape)
         if last is not None:
             block[:, 0] = last

@@ -172,8 +172,8 @@ class NpyDirectory(ArrivalTrajectory):
         """Take the sizes from epoch 0."""
         # Where the values begin is kept, no map: a map held open counts as memory and cannot be pickled.
         self._layouts: dict[int, tuple[int, int, tuple[int, ...], np.dtype]] = {}
-        _, _, self._row_shape, self._row_dtype = self._layout(0)
-        self.n_classes = self._row_shape[0] if self._row_shape else None
+        _, _, row_shape, self._row_dtype = self._layout(0)
+        self.n_classes = row_shape[0] if row_shape else None
         self.dtype = float_name(self._row_dtype)
         self.n_samples = self._count_samples()
         check_not_empty(self)
@@ -215,14 +215,14 @@ class NpyDirectory(ArrivalTrajectory):
     def read_rows(self, epoch: int, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         with file_errors(self._file(epoch)), open(self._file(epoch), "rb", buffering=0) as file:
             offset = self._layout(epoch)[0]
-            row_bytes = self._row_dtype.itemsize * int(np.prod(self._row_shape))
+            row_bytes = self._row_dtype.itemsize * int(np.prod(self.row_shape))
             for stretch, first, last in _stretches(rows, row_bytes):
                 raw = np.empty((last - first + 1) * row_bytes, dtype=np.uint8)
                 if os.preadv(file.fileno(), [raw], offset + first * row_bytes) != raw.nbytes:
                     raise TrajectoryError(
                         f"{self._file(epoch)}: ends before row {last}; it was cut after it was opened."
                     )
-                values = raw.view(self._row_dtype).reshape(-1, *self._row_shape)
+                values = raw.view(self._row_dtype).reshape(-1, *self.row_shape)
                 yield stretch, _pick(values, rows[stretch] - first)
 
 

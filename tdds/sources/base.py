@@ -72,6 +72,11 @@ class Trajectory(ABC):
         """Whether `epoch` is there."""
         return self.n_epochs is None or epoch < self.n_epochs
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of what an epoch holds of a sample: (n_classes,), or () of a loss."""
+        return () if self.n_classes is None else (self.n_classes,)
+
     @abstractmethod
     def reader(self) -> AbstractContextManager[Read]:
         """Open the source; the context's value is a `Read`."""

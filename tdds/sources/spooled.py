@@ -128,7 +128,6 @@ class SortedRuns(SpooledTrajectory):
         self.n_samples, self.n_epochs, self.n_classes = source.n_samples, source.n_epochs, source.n_classes
         self.labels, self.ids = source.labels, source.ids
         self._layouts = {}
-        self._row_shape = () if self.n_classes is None else (self.n_classes,)
         self._row_dtype = source.buffer_dtype
 
     def carried(self, start: int, stop: int) -> tuple[Trajectory, int]:
@@ -143,7 +142,7 @@ class SortedRuns(SpooledTrajectory):
         n_rows = max(1, _RUN_BYTES // (self._row_dtype.itemsize * (self.n_classes or 1)))
         for start in range(0, len(index), n_rows):
             samples = index[start : start + n_rows]
-            values = np.empty((len(samples), *self._row_shape), self._row_dtype)
+            values = np.empty((len(samples), *self.row_shape), self._row_dtype)
             for stretch, part in self._source.read_rows(epoch, np.arange(start, start + len(samples))):
                 values[stretch] = decode(part, self.dtype, self._row_dtype)
             order = np.argsort(samples, kind="stable")  # of duplicates, the last stays the last

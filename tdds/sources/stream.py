@@ -52,7 +52,7 @@ class EpochStream(Trajectory):
     def reader(self) -> Iterator[Read]:
         if self._pulled > 1:
             raise TrajectoryError("The iterable of epochs was read before; it can be read once.")
-        shape = (self.n_samples,) if self.n_classes is None else (self.n_samples, self.n_classes)
+        shape = self.n_samples, *self.row_shape
 
         def read(start: int, stop: int, epoch: int, out: np.ndarray) -> None:
             for e in range(out.shape[1]):

@@ -63,7 +63,7 @@ def pack(
     if trajectory.n_epochs is None:
         raise ValueError(f"{trajectory!r} does not know its number of epochs; pack an array or a file.")
     stored = dtype_name(dtype or trajectory.dtype, trajectory.kind)
-    row = (trajectory.n_epochs,) if trajectory.n_classes is None else (trajectory.n_epochs, trajectory.n_classes)
+    row = trajectory.n_epochs, *trajectory.row_shape
     shape = (trajectory.n_samples, *row)
     sample_bytes = int(np.prod(row)) * np.dtype(STORED[stored]).itemsize
     chunk_rows = min(shape[0], max(1, _CHUNK_BYTES // sample_bytes))
