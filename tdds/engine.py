@@ -29,6 +29,9 @@ from tdds.validation import (
     sum_tolerance,
 )
 
+#: For `numpy.errstate`: what is too large to compute with is found later, by `check_tile` or `check_finite`.
+FOUND_LATER: dict[str, Any] = {"over": "ignore", "under": "ignore", "invalid": "ignore"}
+
 _TILE_VALUES = 1 << 18  # values that are checked and scored at a time: in the cache, and long enough for Python
 _SERIES_BYTES = 1 << 20  # of series that are reduced at a time: few calls, and windows that stay in the cache
 
@@ -192,7 +195,7 @@ def compute_scores(
         with in_runs(trajectory, plan) as source:
             raw |= _read_scores(source, reading, plan, verbose, partial)
         trajectory.check_unchanged()
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+    with np.errstate(**FOUND_LATER):
         finished = {name: score.finish(raw[name], trajectory.labels) for name, score in scores.items()}
     for name, values in finished.items():
         check_finite(name, values)
@@ -262,7 +265,7 @@ def _read_scores(
     return raw
 
 
-@np.errstate(over="ignore", under="ignore", invalid="ignore")  # as in `score_part`
+@np.errstate(**FOUND_LATER)
 def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None) -> np.ndarray:
     """What the scores of one sample are computed from: (n_epochs, n_classes) checked probabilities, or its losses.
 
@@ -292,8 +295,7 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
-# What is too large is found: by `check_tile`, or by `compute_scores`.
-@np.errstate(over="ignore", under="ignore", invalid="ignore")
+@np.errstate(**FOUND_LATER)
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
     (rows, width), n_epochs = plan.block, plan.n_epochs

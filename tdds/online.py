@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import check_finite, check_tile, what_lacks
+from tdds.engine import FOUND_LATER, check_finite, check_tile, what_lacks
 from tdds.planning import BLOCK_BYTES, row_bytes
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
@@ -41,7 +41,7 @@ class OnlineTDDS:
         self._previous: np.ndarray | None = None
         self._diffs = np.empty((0, 0))
 
-    @np.errstate(over="ignore", under="ignore", invalid="ignore")  # what is too large is found: as in `score_part`
+    @np.errstate(**FOUND_LATER)
     def update(self, epoch: Any, labels: Any = None) -> None:
         """Take the next epoch, (n_samples, n_classes), or (n_samples,) of losses; those past T are ignored.
 

@@ -119,12 +119,14 @@ def asked_scale(asked: argparse.Namespace) -> Scale:
     changes = {
         name: tuple(value) for name in ("datasets", "rates", "seeds", "recordings") if (value := getattr(asked, name))
     }
-    for name, rates in ((name, scale.windows.get(name, {})) for name in changes.get("datasets", scale.datasets)):
-        if missing := set(changes.get("rates", scale.rates)) - set(rates):
-            known = ", ".join(map(str, rates)) or "none"
-            raise ValueError(f"--scale {asked.scale} has no T and K of {name} at {min(missing)}; expected {known}.")
     schedule = {name: value for name in ("epochs", "lr") if (value := getattr(asked, name))}
-    return replace(scale, training=replace(scale.training, **schedule), **changes)
+    changed = replace(scale, training=replace(scale.training, **schedule), **changes)
+    for dataset in changed.datasets:
+        windows = scale.windows.get(dataset, {})
+        if missing := set(changed.rates) - set(windows):
+            known = ", ".join(map(str, windows)) or "none"
+            raise ValueError(f"--scale {asked.scale} has no T and K of {dataset} at {min(missing)}; expected {known}.")
+    return changed
 
 
 def workplace(asked: argparse.Namespace, scale: Scale, **more: Any) -> Workplace:

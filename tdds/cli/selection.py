@@ -73,18 +73,16 @@ def select(
     values = _column(table, scores, method, f"--method {method} is not there" if method else "Say --method")
     keeps = table.keeps[method]  # type: ignore[index]
     chosen = SAMPLERS[sampler]()
-    second = chosen.second and _column(
-        table,
-        scores,
-        _same_settings(table.scores, str(method), chosen.second),
-        f"--sampler {sampler} needs {chosen.second}",
-    )
-    if chosen.second == "confidence":
-        _check_same_epochs(table, str(method), _same_settings(table.scores, str(method), chosen.second))
+    second = None
+    if chosen.second is not None:
+        name = _same_settings(table.scores, str(method), chosen.second)
+        second = _column(table, scores, name, f"--sampler {sampler} needs {chosen.second}")
+        if chosen.second == "confidence":
+            _check_same_epochs(table, str(method), name)
     if chosen.needs_labels and table.labels is None:
         raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
     n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
-    beside = {"second": second, "labels": table.labels, "random_state": random_state}
+    beside: dict[str, Any] = {"second": second, "labels": table.labels, "random_state": random_state}
     coreset = draw_coreset(values, keeps, chosen, n_kept, weighting=weighting, **beside)
     indices, weights = coreset.indices, coreset.weights
     if all_rows:
@@ -104,26 +102,25 @@ def select(
         summary["classes"] = {c: [int(n_kept_of[c]), int(n)] for c, n in enumerate(n_of) if n}
     if as_json:
         return print_json(summary)
-    bound = {
-        "largest": f"those with a score of {coreset.threshold:.4g} or more",
-        "smallest": f"those with a score of {coreset.threshold:.4g} or less",
-        "median": "those nearest the median of their class",
-    }[keeps]
-    if (
-        sampler == "top"
-        and keeps != "median"
-        and (values == coreset.threshold).sum() > (values[indices] == coreset.threshold).sum()
-    ):
-        bound += f" (of those at {coreset.threshold:.4g}, the lower indices)"
-    say(
-        f"Kept {len(indices):,} of {len(values):,} samples ({len(indices) / len(values):.1%}), "
-        f"{bound if sampler == 'top' else f'by {sampler}'} -> {output}",
-    )
+    how_chosen = _bound(values, coreset, keeps) if sampler == "top" else f"by {sampler}"
+    share = f"{len(indices) / len(values):.1%}"
+    say(f"Kept {len(indices):,} of {len(values):,} samples ({share}), {how_chosen} -> {output}")
     if weighting != "none":
         say(f"Their weights ({weighting}) do the work of {summary['effective_samples']:,.0f} samples that weigh alike.")
     if table.labels is not None:
         _print_classes(summary["classes"])
     return None
+
+
+def _bound(scores: Any, coreset: Any, keeps: str) -> str:
+    """Which scores the sampler "top" keeps, in words; where there are more at the threshold, which of them too."""
+    if keeps == "median":
+        return "those nearest the median of their class"
+    threshold = coreset.threshold
+    bound = f"those with a score of {threshold:.4g} or {'more' if keeps == 'largest' else 'less'}"
+    if (scores == threshold).sum() > (scores[coreset.indices] == threshold).sum():
+        bound += f" (of those at {threshold:.4g}, the lower indices)"
+    return bound
 
 
 def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
