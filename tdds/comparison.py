@@ -109,7 +109,7 @@ class Comparison:
         if len(self.names) > 1:
             numbers = [str(i + 1) for i in range(len(self.names))]
             of_runs = f", mean of {len(self.runs)} runs" if self.runs else ""
-            yield f"[bold]Spearman's rank correlation[/]{of_runs}"
+            yield f"[bold]Spearman's rank correlation[/] of {self.n_samples:,} samples{of_runs}"
             yield from tables(numbers, _matrix(self.correlations, _decimal))
             for rate, shares in self.overlaps.items():
                 chance = f"p = {rate:g} (chance {100 * (1 - rate):.0f})"

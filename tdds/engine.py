@@ -77,8 +77,8 @@ def score_trajectory(
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
-        of them. For "tdds" at beta = 0.9 the last K of them carry 90 % of the score, so T decides *which stage of
-        training* is looked at.
+        of them, and alone read no other. For "tdds" at beta = 0.9 the last K of them carry 90 % of the score, so T
+        decides *which stage of training* is looked at.
     K : int, default 10
         Width of a window, in epochs, of "tdds" (at least 3), "dyn_unc" and "dual"; the others have none.
     beta : float in [0, 1], default 0.9
@@ -298,13 +298,13 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
 @np.errstate(**FOUND_LATER)
 def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) -> dict[str, np.ndarray]:
     """One task: what each score's `reduce` gives for the samples of a part."""
-    (rows, width), n_epochs = plan.block, plan.n_epochs
+    rows, width = plan.block
     n_values = rows * width * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
-    spans = _spans(scores, series, n_epochs)
+    spans = _spans(scores, series, plan.stop)
     # Several small blocks are reduced together: Python's share of it does not grow with the number of scores.
-    group = max(1, _SERIES_BYTES // (8 * rows * (n_epochs or 1))) * rows
+    group = max(1, _SERIES_BYTES // (8 * rows * (plan.n_epochs or 1))) * rows
     parts = []
     with trajectory.reader() as read:
         for start in range(0, trajectory.n_samples, group):
@@ -312,11 +312,11 @@ def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) 
             pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
             for low in range(start, stop, rows):
                 high = min(low + rows, stop)
-                n_read, columns = _series_columns(trajectory, spans, read, low, high, buffer, width, n_epochs)
+                n_epochs, columns = _series_columns(trajectory, spans, read, low, high, buffer, plan)
                 for one, values in columns.items():
                     pieces[one].append(values)
             held = {one: np.concatenate(values) for one, values in pieces.items()}
-            parts.append(_reduce(scores, series, spans, held, n_read))
+            parts.append(_reduce(scores, series, spans, held, n_epochs))
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}
 
 
@@ -362,21 +362,21 @@ def _series_columns(
     start: int,
     stop: int,
     buffer: np.ndarray,
-    width: int,
-    n_epochs: int | None,
+    plan: Plan,
 ) -> tuple[int, dict[Series, np.ndarray]]:
-    """How many epochs there were, and every series at its span of them, for samples start ... stop - 1.
+    """Where the epochs end, and every series at its span of them, for samples start ... stop - 1.
 
-    Blocks of `width` epochs share one epoch with the next, for the series that lie between epochs.
+    Blocks of fewer epochs than are read share one epoch with the next, for the series that lie between epochs.
     """
     columns: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
+    width = plan.block[1]
     last = None
-    epoch = 0
-    while (n_epochs is None or epoch < n_epochs) and trajectory.holds(epoch):
+    epoch = plan.start
+    while (plan.stop is None or epoch < plan.stop) and trajectory.holds(epoch):
         shared = last is not None
-        # A stream may end before `n_epochs`: it is read one epoch after the other.
-        whole = width == n_epochs and not isinstance(trajectory, EpochStream)
-        n_read = width if whole else min(width - 1, (n_epochs or epoch + 1) - epoch)
+        # A stream may end before `plan.stop`: it is read one epoch after the other.
+        whole = width == plan.n_epochs and not isinstance(trajectory, EpochStream)
+        n_read = width if whole else min(width - 1, (plan.stop or epoch + 1) - epoch)
         shape = (stop - start, n_read + shared, *trajectory.row_shape)
         block = buffer[: int(np.prod(shape))].reshape(shape)
         if last is not None:
@@ -386,7 +386,7 @@ def _series_columns(
         for one, piece in _of_block(block, wanted, trajectory, start, epoch - shared).items():
             columns[one].append(piece)
         epoch += n_read
-        last = block[:, -1].copy() if epoch != n_epochs else None
+        last = block[:, -1].copy() if epoch != plan.stop else None
     nothing = np.empty((stop - start, 0))
     return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
 

@@ -32,24 +32,32 @@ def count_epochs(trajectory: Trajectory, scores: Mapping[str, Score]) -> int | N
 
 @dataclass(frozen=True)
 class Plan:
-    """How a trajectory is read: `n_epochs` of it, blocks of samples x epochs, tasks of so many samples, by workers."""
+    """How a trajectory is read: its epochs, blocks of samples x epochs, tasks of so many samples, by workers."""
 
-    n_epochs: int | None
+    start: int
+    stop: int | None  # one past the last epoch; None for all of a stream
     block: tuple[int, int]
     task_samples: int
     n_workers: int
 
+    @property
+    def n_epochs(self) -> int | None:
+        return None if self.stop is None else self.stop - self.start
+
 
 def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
-    n_epochs = count_epochs(trajectory, scores)
+    stop = count_epochs(trajectory, scores)
+    streams = isinstance(trajectory, EpochStream)
+    start = 0 if stop is None or streams else min(one.span(one.check(stop) or 0)[0] for one in scores.values())
+    n_epochs = None if stop is None else stop - start
     n_series = len({score.series(trajectory.kind) for score in scores.values()})
     backend, in_force = get_active_backend(prefer="threads")  # joblib's `effective_n_jobs` asks that of processes
     n_jobs = in_force if n_jobs is None else n_jobs
-    n_workers = 1 if isinstance(trajectory, EpochStream) else backend.effective_n_jobs(n_jobs)
+    n_workers = 1 if streams else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     block = block_shape(trajectory, n_epochs, share, int(min(memory_limit, 2**40) * 2**20) // n_workers, n_series)
-    return Plan(n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
+    return Plan(start, stop, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 
 def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
