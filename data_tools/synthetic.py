@@ -17,6 +17,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from scipy.special import softmax
 
 
 def logits_of(samples: np.ndarray, epoch: int, n_epochs: int, n_classes: int, seed: int = 0) -> np.ndarray:
@@ -33,11 +34,6 @@ def traits(samples: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]
     """Label and difficulty, in [0, 1), of each sample."""
     mixed = (samples.astype(np.uint64) * np.uint64(2654435761)) % np.uint64(2**32)
     return (mixed % np.uint64(n_classes)).astype(np.int64), (mixed / 2**32).astype(np.float32) ** 2
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def blocks(n_samples: int, block_rows: int) -> Iterator[np.ndarray]:
@@ -66,7 +62,7 @@ def write_hdf5(
             chunks=(rows, *shape[1:]),
         )
         for samples in blocks(n_distinct, rows * 32):
-            epochs = [softmax(logits_of(samples, epoch, n_epochs, n_classes)) for epoch in range(n_epochs)]
+            epochs = [softmax(logits_of(samples, epoch, n_epochs, n_classes), axis=-1) for epoch in range(n_epochs)]
             # cast here: HDF5 1.12 makes 0.5 of a float32 that float16 rounds up to 1
             real[samples[0] : samples[-1] + 1] = np.stack(epochs, axis=1).astype(dtype)
         if virtual:

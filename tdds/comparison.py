@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from tdds.engine import MEMORY_LIMIT, compute_scores, what_lacks
 from tdds.samplers import count_kept, preference, top
 from tdds.scores import METHODS, Score, default_K, make_scores
-from tdds.sources import open_trajectory
+from tdds.sources import Trajectory, open_trajectory
 from tdds.validation import check_real
 
 
@@ -180,7 +180,7 @@ def compare_scores(
         lower index.
     T, K, beta, formulation, loss, magnitude, margin_of : value or list of values
         As for `score_trajectory`. A method is compared at every combination of those listed that it has. K left out is
-        10, or all epochs of a shorter trajectory.
+        10, or all epochs that count where they are fewer.
     random_state : int, Generator, RandomState or None, default None
         Seed of "random".
     features : (n_samples, n_features) array, optional
@@ -229,14 +229,12 @@ def compare_scores(
             known = {name: getattr(METHODS.get(str(name).split(":")[0]), "keeps", "largest") for name in run}
             return _turn(run, known | asked, y)
         trajectory = open_trajectory(run, axes=axes, kind=kind, missing=missing, damaged=damaged, labels=y)
-        shortest = min(trajectory.n_epochs or np.inf, np.min(np.inf if T is None else T))
-        allowed = [
-            name
-            for name, score in METHODS.items()
-            if name != "random" and _least_epochs(score) <= shortest and not what_lacks(trajectory, score(), features)
-        ]
-        width = default_K(trajectory.n_epochs) if K is None else K
-        chosen = make_scores(allowed if method is None else method, K=width, **parameters)
+        lengths = [trajectory.n_epochs, *(T if isinstance(T, Sequence) else [T])]
+        shortest = min((n for n in lengths if n is not None), default=None)
+        width = default_K(shortest) if K is None else K
+        chosen = make_scores(
+            _fitting(trajectory, shortest, features) if method is None else method, K=width, **parameters
+        )
         scores = compute_scores(
             trajectory, chosen, features=features, memory_limit=memory_limit, n_jobs=n_jobs, verbose=verbose
         )
@@ -285,9 +283,15 @@ def _compare(names: tuple[str, ...], runs: tuple[str, ...], values: np.ndarray, 
     )
 
 
-def _least_epochs(method: Any) -> int:
-    """How long a trajectory a method needs; no window is narrower than 3."""
-    return max(getattr(method, "least", 1), 3 if hasattr(method, "K") else 1)
+def _fitting(trajectory: Trajectory, n_epochs: int | None, features: Any) -> list[str]:
+    """Every method but "random" for which `n_epochs` are enough and nothing lacks; no window is narrower than 3."""
+    return [
+        name
+        for name, method in METHODS.items()
+        if name != "random"
+        and (n_epochs is None or n_epochs >= max(getattr(method, "least", 1), 3 if hasattr(method, "K") else 1))
+        and not what_lacks(trajectory, method(), features)
+    ]
 
 
 def _is_scores(value: Any) -> bool:

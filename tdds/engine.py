@@ -1,8 +1,8 @@
 """Source x score -> one number a sample: one streaming pass, in blocks of samples x epochs.
 
-Peak memory is set by `memory_limit`, not by the number of samples, epochs or classes. Blocks that are cheap to read
-(all epochs of a few samples, or one epoch of all samples) are the source's to say; where a block holds fewer epochs
-than count, the last epoch of one is the first of the next.
+Peak memory is set by `memory_limit`, not by the number of samples, epochs or classes. The source says which blocks
+are cheap to read: all epochs of a few samples, or one epoch of all samples. Blocks that do not hold all epochs that are
+scored share one epoch with the next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from joblib.parallel import get_active_backend
 
 from tdds import kernels, store
 from tdds.partial import PartialScores, count_samples
-from tdds.planning import MEMORY_LIMIT, Plan, count_epochs, in_runs, plan_reading
+from tdds.planning import MEMORY_LIMIT, Plan, count_epochs, in_runs, plan_reading, span_of
 from tdds.scores import TDDS, KLDifferences, Score, Series, Tile, Windows, make_scores
 from tdds.sources import EpochStream, Read, Trajectory, open_trajectory
 from tdds.validation import (
@@ -29,7 +29,7 @@ from tdds.validation import (
     sum_tolerance,
 )
 
-#: For `numpy.errstate`: what is too large to compute with is found later, by `check_tile` or `check_finite`.
+#: For `numpy.errstate`: what is too large to compute with is found later, by `checked_tile` or `check_finite`.
 FOUND_LATER: dict[str, Any] = {"over": "ignore", "under": "ignore", "invalid": "ignore"}
 
 _TILE_VALUES = 1 << 18  # values that are checked and scored at a time: in the cache, and long enough for Python
@@ -173,7 +173,7 @@ def compute_scores(
     features, memory_limit, n_jobs, verbose
         As for `score_trajectory`.
     partial : PartialScores, optional
-        Where scores are kept while this runs, and taken from where an earlier run was stopped.
+        Saves the scores while this runs, and gives back those of an earlier run that was stopped.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def read_sample(trajectory: Trajectory, sample: int, n_epochs: int | None = None
     block: np.ndarray = np.empty(shape, dtype=trajectory.buffer_dtype)
     with trajectory.reader() as read:
         read(sample, sample + 1, 0, block)
-    return check_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
+    return checked_tile(store.widen(block), trajectory, sample, 0).values[0].astype(np.float64)
 
 
 @np.errstate(**FOUND_LATER)
@@ -301,38 +301,32 @@ def score_part(trajectory: Trajectory, scores: Mapping[str, Score], plan: Plan) 
     rows, width = plan.block
     n_values = rows * width * (trajectory.n_classes or 1)
     buffer: np.ndarray = np.empty(n_values, dtype=trajectory.buffer_dtype)
-    series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
-    spans = _spans(scores, series, plan.stop)
     # Several small blocks are reduced together: Python's share of it does not grow with the number of scores.
     group = max(1, _SERIES_BYTES // (8 * rows * (plan.n_epochs or 1))) * rows
     parts = []
     with trajectory.reader() as read:
         for start in range(0, trajectory.n_samples, group):
             stop = min(start + group, trajectory.n_samples)
-            pieces: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
+            pieces: dict[Series, list[np.ndarray]] = {one: [] for one in plan.spans}
             for low in range(start, stop, rows):
                 high = min(low + rows, stop)
-                n_epochs, columns = _series_columns(trajectory, spans, read, low, high, buffer, plan)
+                n_epochs, columns = _series_columns(trajectory, plan, read, low, high, buffer)
                 for one, values in columns.items():
                     pieces[one].append(values)
             held = {one: np.concatenate(values) for one, values in pieces.items()}
-            parts.append(_reduce(scores, series, spans, held, n_epochs))
+            parts.append(_reduce(scores, plan, held, n_epochs))
     return {name: np.concatenate([part[name] for part in parts]) for name in scores}
 
 
 def _reduce(
-    scores: Mapping[str, Score],
-    series: Mapping[str, Series],
-    spans: Mapping[Series, tuple[int, int | None]],
-    held: Mapping[Series, np.ndarray],
-    n_epochs: int,
+    scores: Mapping[str, Score], plan: Plan, held: Mapping[Series, np.ndarray], n_epochs: int
 ) -> dict[str, np.ndarray]:
     """What each score's `reduce` gives, from the series at their spans; windows are computed once for all scores."""
     results = {}
     windowed: dict[tuple[Series, Windows], np.ndarray] = {}
     for name, score in scores.items():
-        one, windows = series[name], score.windows
-        first, last = (epoch - spans[one][0] for epoch in score.span(score.check(n_epochs) or 0))
+        one, windows = plan.series[name], score.windows
+        first, last = (epoch - plan.spans[one][0] for epoch in span_of(score, n_epochs))
         values, last = held[one], last - one.between_epochs
         if windows is not None:
             if (one, windows) not in windowed:
@@ -342,33 +336,14 @@ def _reduce(
     return results
 
 
-def _spans(
-    scores: Mapping[str, Score], series: Mapping[str, Series], n_epochs: int | None
-) -> dict[Series, tuple[int, int | None]]:
-    """First and one past the last epoch at which each distinct series is wanted; all of a stream of unknown length."""
-    spans: dict[Series, tuple[int, int | None]] = dict.fromkeys(series.values(), (0, None))
-    if n_epochs is None:
-        return spans
-    for one in spans:
-        wanted = [score.span(score.check(n_epochs) or 0) for name, score in scores.items() if series[name] == one]
-        spans[one] = min(first for first, _ in wanted), max(last for _, last in wanted)
-    return spans
-
-
 def _series_columns(
-    trajectory: Trajectory,
-    spans: Mapping[Series, tuple[int, int | None]],
-    read: Read,
-    start: int,
-    stop: int,
-    buffer: np.ndarray,
-    plan: Plan,
+    trajectory: Trajectory, plan: Plan, read: Read, start: int, stop: int, buffer: np.ndarray
 ) -> tuple[int, dict[Series, np.ndarray]]:
     """Where the epochs end, and every series at its span of them, for samples start ... stop - 1.
 
     Blocks of fewer epochs than are read share one epoch with the next, for the series that lie between epochs.
     """
-    columns: dict[Series, list[np.ndarray]] = {one: [] for one in spans}
+    columns: dict[Series, list[np.ndarray]] = {one: [] for one in plan.spans}
     width = plan.block[1]
     last = None
     epoch = plan.start
@@ -382,7 +357,7 @@ def _series_columns(
         if last is not None:
             block[:, 0] = last
         read(start, stop, epoch, block[:, shared:])
-        wanted = {one: _wanted(one, span, epoch, n_read, shared) for one, span in spans.items()}
+        wanted = {one: _wanted(one, span, epoch, n_read, shared) for one, span in plan.spans.items()}
         for one, piece in _of_block(block, wanted, trajectory, start, epoch - shared).items():
             columns[one].append(piece)
         epoch += n_read
@@ -400,7 +375,7 @@ def _of_block(
     if everywhere and trajectory.kind == "probs" and len(alike) == len(wanted):
         found = {one: one.of_stored(block) for one in alike}
         if not all(_are_distributions(sums, trajectory).all() for _, sums in found.values()):
-            check_tile(store.widen(block), trajectory, sample, epoch)  # raises, and names the row
+            checked_tile(store.widen(block), trajectory, sample, epoch)  # raises, and names the row
         return {one: columns for one, (columns, _) in found.items()}
     lengths = {one: epochs.stop - epochs.start - one.between_epochs for one, epochs in wanted.items()}
     pieces = {one: np.empty((len(block), length)) for one, length in lengths.items() if length > 0}
@@ -408,7 +383,7 @@ def _of_block(
     step = max(1, _TILE_VALUES // block[0].size)
     wide: np.ndarray = np.empty(step * block[0].size, dtype=np.float32)
     for low in range(0, len(block), step):
-        tile = check_tile(store.widen(block[low : low + step], wide), trajectory, sample + low, epoch)
+        tile = checked_tile(store.widen(block[low : low + step], wide), trajectory, sample + low, epoch)
         for one, piece in pieces.items():
             piece[low : low + step] = one(tile.at(wanted[one]))
     return pieces
@@ -416,13 +391,13 @@ def _of_block(
 
 def _wanted(series: Series, span: tuple[int, int | None], epoch: int, n_read: int, shared: bool) -> slice:
     """The epochs of a block that `series` is computed from; the block's new epochs are `n_read` from `epoch` on."""
-    first = epoch - (shared and series.between_epochs)  # a number an epoch has the shared one already
+    first = epoch - (shared and series.between_epochs)  # a number of the shared epoch came with the block before
     stop = epoch + n_read if span[1] is None else min(span[1], epoch + n_read)
     start = max(span[0], first)
     return slice(start - epoch + shared, max(start, stop) - epoch + shared)
 
 
-def check_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> Tile:
+def checked_tile(block: np.ndarray, trajectory: Trajectory, sample: int, epoch: int) -> Tile:
     """A block as probabilities (losses as they are), every row checked; its first row is `sample` at `epoch`."""
     labels = None if trajectory.labels is None else trajectory.labels[sample : sample + len(block)]
     first = trajectory.first + sample

@@ -50,7 +50,7 @@ def estimate_cost(
     Returns
     -------
     Cost
-        Seconds take it that the rest is read as fast as these blocks, and that every thread has a core to itself.
+        Its seconds assume that the rest is read as fast as these blocks, and that every thread has a core to itself.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def estimate_cost(
         return Cost(0, peak_memory() + 8 * trajectory.n_samples * len(scores), 0, 0.0)
     plan = plan_reading(trajectory, reading, memory_limit, n_jobs)
     n_epochs = plan.n_epochs or 0
-    n_bytes = trajectory.n_samples * n_epochs * row_bytes(trajectory) // 2
+    n_bytes = trajectory.n_samples * n_epochs * row_bytes(trajectory)
     with in_runs(trajectory, plan) as source:
         sorting, block = _try_run(source, plan) if isinstance(source, SortedRuns) else (0.0, trajectory)
     score_part(block.part(0, 1), reading, plan)  # compiles, and finds where the samples lie
@@ -82,7 +82,7 @@ def estimate_cost(
     return Cost(
         bytes_to_read=n_bytes,
         peak_memory=peak_memory()
-        + untried * plan.block[0] * plan.block[1] * row_bytes(trajectory)
+        + 2 * untried * plan.block[0] * plan.block[1] * row_bytes(trajectory)
         + trajectory.n_samples * per_sample,
         temporary_files=n_bytes if sorting else 0,
         seconds=trajectory.n_samples * (sorting + seconds / n_tried / plan.n_workers),
@@ -104,7 +104,7 @@ def _try_run(source: SortedRuns, plan: Plan) -> tuple[float, Trajectory]:
     _, _, values, _ = next(source.parse(0))
     np.save(source.path / "try.npy", values)
     seconds = (time.perf_counter() - start) * (plan.n_epochs or 0) / len(values)
-    few = values[: max(1, 4 * BLOCK_BYTES // (row_bytes(source) * (plan.stop or 1)))]
+    few = values[: max(1, 2 * BLOCK_BYTES // (row_bytes(source) * (plan.stop or 1)))]
     still = np.repeat(few[:, np.newaxis], plan.stop or 0, axis=1)
     trajectory = ArrayTrajectory(still, kind=source.kind, dtype=source.dtype)
     trajectory.name_samples(None if source.labels is None else source.labels[: len(few)])

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from tdds import kernels, store
-from tdds.engine import FOUND_LATER, check_finite, check_tile, what_lacks
+from tdds.engine import FOUND_LATER, check_finite, checked_tile, what_lacks
 from tdds.planning import BLOCK_BYTES, row_bytes
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
 from tdds.validation import TrajectoryError, check_labels
 
 
-class OnlineTDDS:
+class EpochwiseTDDS:
     """TDDS of a training run as it goes: one epoch at a time, no trajectory stored.
 
     Holds the last epoch, and K - 1 differences and the moving average of each sample.
@@ -55,10 +55,11 @@ class OnlineTDDS:
         if self.n_epochs == self.score.T:
             return
         values = np.array(as_array(epoch))
-        for what in ("shape", "dtype") if self._previous is not None else ():
-            before, now = getattr(self._previous, what), getattr(values, what)
-            if before != now:
-                raise TrajectoryError(f"Epoch {self.n_epochs} has {what} {now}; expected {before} as before.")
+        if self._previous is not None:
+            for what in ("shape", "dtype"):
+                before, now = getattr(self._previous, what), getattr(values, what)
+                if before != now:
+                    raise TrajectoryError(f"Epoch {self.n_epochs} has {what} {now}; expected {before} as before.")
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)
@@ -82,12 +83,12 @@ class OnlineTDDS:
         series = self.score.series(current.kind)
         held = [self._previous, values] if series.between_epochs and self._previous is not None else [values]
         out = np.zeros(len(values))
-        step = max(1, BLOCK_BYTES // (2 * row_bytes(current)))
+        step = max(1, BLOCK_BYTES // (4 * row_bytes(current)))
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             pair = np.stack([epoch[rows] for epoch in held], axis=1)
             stored: np.ndarray = np.asarray(decode(pair, current.dtype, current.buffer_dtype), current.buffer_dtype)
-            tile = check_tile(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
+            tile = checked_tile(store.widen(stored), current, start, self.n_epochs + 1 - len(held))
             if len(held) > series.between_epochs:
                 out[rows] = series(tile)[:, 0]
         return out

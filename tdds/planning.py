@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from joblib.parallel import get_active_backend
 
-from tdds.scores import Score
+from tdds.scores import Score, Series
 from tdds.sources import ArrayTrajectory, ArrivalTrajectory, EpochStream, Trajectory, roomy_folder
 from tdds.validation import check_real
 
@@ -19,24 +20,45 @@ MEMORY_LIMIT = 256
 
 BLOCK_BYTES = 1 << 22  # no larger than this where the source does not gain from it: blocks stay in the cache
 _TASK_BYTES = 1 << 26  # a task is this much reading: small enough to show progress, large enough to start for
-_PASSES = 4  # through logs in arrival order, row by row, take longer than sorting them in runs
-_TASKS = 16  # or so, a worker: a cluster's scheduler takes milliseconds for each
+_PASSES = 4  # more than these through logs in arrival order take longer than sorting them first
+_TASKS = 16  # a worker, about, at most: a cluster's scheduler takes milliseconds for each
 
 
 def count_epochs(trajectory: Trajectory, scores: Mapping[str, Score]) -> int | None:
     """How many epochs the scores read, None for all of a stream; raises where the trajectory has too few."""
-    in_memory = isinstance(trajectory, ArrayTrajectory)
-    epochs = [score.check(trajectory.n_epochs, in_memory=in_memory) for score in scores.values()]
+    try:
+        epochs = [score.check(trajectory.n_epochs) for score in scores.values()]
+    except ValueError as error:
+        if hint := _axes_hint(trajectory, scores):
+            raise ValueError(f"{error}{hint}") from None
+        raise
     return None if None in epochs else max(epochs)  # type: ignore[type-var]
+
+
+def _axes_hint(trajectory: Trajectory, scores: Mapping[str, Score]) -> str:
+    """The end of the sentence on an array that has too few epochs."""
+    if not isinstance(trajectory, ArrayTrajectory) or trajectory.n_epochs is None:
+        return ""
+    if trajectory.n_epochs == 1:
+        return " (n_features = 1)"  # scikit-learn's checks look for it
+    too_large = any((getattr(score, "T", None) or 0) > trajectory.n_epochs for score in scores.values())
+    return " If its first axis is the epochs, pass axes='TNC'." if too_large and trajectory.axes[0] == "N" else ""
+
+
+def span_of(score: Score, n_epochs: int) -> tuple[int, int]:
+    """First and one past the last of `n_epochs` that count for `score`."""
+    return score.span(score.check(n_epochs) or 0)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a trajectory is read: its epochs, blocks of samples x epochs, tasks of so many samples, by workers."""
+    """How a trajectory is read: which series at which epochs, in what blocks and tasks, by how many workers."""
 
+    series: Mapping[str, Series]  # of each score
+    spans: Mapping[Series, tuple[int, int | None]]  # first and one past the last epoch at which each is wanted
     start: int
     stop: int | None  # one past the last epoch; None for all of a stream
-    block: tuple[int, int]
+    block: tuple[int, int]  # samples and epochs
     task_samples: int
     n_workers: int
 
@@ -46,18 +68,24 @@ class Plan:
 
 
 def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
+    """The plan of one reading for all `scores`; `memory_limit` in MiB, `n_jobs` as for `score_trajectory`."""
     stop = count_epochs(trajectory, scores)
     streams = isinstance(trajectory, EpochStream)
-    start = 0 if stop is None or streams else min(one.span(one.check(stop) or 0)[0] for one in scores.values())
+    series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
+    spans: dict[Series, tuple[int, int | None]] = dict.fromkeys(series.values(), (0, None))
+    if stop is not None:
+        for one in spans:
+            wanted = [span_of(score, stop) for name, score in scores.items() if series[name] == one]
+            spans[one] = min(first for first, _ in wanted), max(last for _, last in wanted)
+    start = 0 if streams else min(first for first, _ in spans.values())
     n_epochs = None if stop is None else stop - start
-    n_series = len({score.series(trajectory.kind) for score in scores.values()})
     backend, in_force = get_active_backend(prefer="threads")  # joblib's `effective_n_jobs` asks that of processes
     n_jobs = in_force if n_jobs is None else n_jobs
     n_workers = 1 if streams else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
-    block = block_shape(trajectory, n_epochs, share, int(min(memory_limit, 2**40) * 2**20) // n_workers, n_series)
-    return Plan(start, stop, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
+    block = block_shape(trajectory, n_epochs, share, int(min(memory_limit, 2**40) * 2**20) // n_workers, len(spans))
+    return Plan(series, spans, start, stop, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 
 def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
@@ -66,7 +94,7 @@ def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: in
     No more than the share, so that every worker has a task; no fewer than what `_TASK_BYTES` hold, nor than one in
     `_TASKS` of the share, so that a scheduler has few enough.
     """
-    least = max(_TASK_BYTES // ((n_epochs or 2) * row_bytes(trajectory)), share // _TASKS)
+    least = max(_TASK_BYTES // (2 * (n_epochs or 2) * row_bytes(trajectory)), share // _TASKS)
     return -(-min(least, share) // rows) * rows if least > rows else rows
 
 
@@ -82,7 +110,8 @@ def block_shape(
     if isinstance(trajectory, EpochStream):
         return trajectory.n_samples, 2
     assert n_epochs is not None
-    epoch_bytes, series_bytes = row_bytes(trajectory), 2 * 8 * n_epochs * n_series  # in pieces, and joined
+    epoch_bytes = 2 * row_bytes(trajectory)  # in the buffer, and while it is read
+    series_bytes = 2 * 8 * n_epochs * n_series  # in pieces, and joined
     sample_bytes = n_epochs * epoch_bytes + series_bytes
     if chunk_rows * sample_bytes <= memory:
         cached = min(BLOCK_BYTES, memory) // sample_bytes
@@ -98,18 +127,18 @@ def block_shape(
 
 
 def row_bytes(trajectory: Trajectory) -> int:
-    """Bytes that one epoch of one sample takes: in the buffer, and while it is read."""
-    return 2 * trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
-
-
-def goes_through_often(trajectory: Trajectory, plan: Plan) -> bool:
-    """Whether logs in arrival order, read as they are, would be gone through once for each of many blocks."""
-    return isinstance(trajectory, ArrivalTrajectory) and plan.block[0] * _PASSES < trajectory.n_samples
+    """Bytes of one sample at one epoch."""
+    return trajectory.buffer_dtype.itemsize * (trajectory.n_classes or 1)
 
 
 def in_runs(trajectory: Trajectory, plan: Plan) -> AbstractContextManager[Trajectory]:
-    """`trajectory`; in sorted runs in a temporary folder where it `goes_through_often` and the disk holds it twice."""
-    folder = roomy_folder()
-    n_bytes = trajectory.n_samples * (plan.n_epochs or 0) * row_bytes(trajectory) // 2
-    worth = goes_through_often(trajectory, plan) and shutil.disk_usage(folder).free > 2 * n_bytes
-    return trajectory.in_runs(folder) if worth else nullcontext(trajectory)
+    """`trajectory`, or a temporary copy of it in sorted runs.
+
+    Logs in arrival order are gone through once for each block: where these are many, and the disk holds the values
+    twice, they are sorted first.
+    """
+    folder, n_bytes = roomy_folder(), trajectory.n_samples * (plan.n_epochs or 0) * row_bytes(trajectory)
+    many_blocks = isinstance(trajectory, ArrivalTrajectory) and plan.block[0] * _PASSES < trajectory.n_samples
+    if many_blocks and shutil.disk_usage(folder).free > 2 * n_bytes:
+        return trajectory.in_runs(folder)
+    return nullcontext(trajectory)

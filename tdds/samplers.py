@@ -143,23 +143,24 @@ def draw_coreset(
     return Coreset(indices, importance_weights(preferred, indices, weighting), float(worst))
 
 
-@dataclass(frozen=True)
-class Top:
-    """The samples of the largest scores; ties go to the lower index."""
+class _Sampler:
+    """What most samplers need: the scores alone."""
 
     second: ClassVar[str | None] = None
     needs_labels: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Top(_Sampler):
+    """The samples of the largest scores; ties go to the lower index."""
 
     def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
         return top(scores, n_kept)
 
 
 @dataclass(frozen=True)
-class RandomChoice:
+class RandomChoice(_Sampler):
     """Any samples, each as likely as the others; the scores are not looked at."""
-
-    second: ClassVar[str | None] = None
-    needs_labels: ClassVar[bool] = False
 
     def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
         # No permutation: the seed that drew which labels to spoil, 0 mostly, would draw the same samples again.
@@ -167,13 +168,12 @@ class RandomChoice:
 
 
 @dataclass(frozen=True)
-class ClassBalanced:
+class ClassBalanced(_Sampler):
     """The samples of the largest scores of each class; a class keeps the share that all keep, n_c M / N.
 
     Quotas are rounded by largest remainder, ties to the lower class, so that they sum to M.
     """
 
-    second: ClassVar[str | None] = None
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, scores, n_kept, *, second=None, labels=None, random_state=None):
@@ -186,7 +186,7 @@ class ClassBalanced:
 
 
 @dataclass(frozen=True)
-class Stratified:
+class Stratified(_Sampler):
     """Coverage-centric coreset selection (CCS): random samples from every stratum of the scores.
 
     The hardest `cutoff` share, those of the smallest AUM, is dropped first. The range of the scores that are left is
@@ -206,7 +206,6 @@ class Stratified:
     cutoff: float | str = "cifar10"
     n_strata: int = 50
     second: ClassVar[str | None] = "aum"
-    needs_labels: ClassVar[bool] = False
 
     def __post_init__(self):
         if isinstance(self.cutoff, str):
@@ -226,11 +225,11 @@ class Stratified:
 
     def count_dropped(self, n_samples, n_kept):
         """The cut-off, as a number of samples."""
-        share = self.cutoff
-        if isinstance(share, str):
-            published = CUTOFFS[share].items()
-            share = max([0.0, *(share for rate, share in published if count_kept(n_samples, rate) >= n_kept)])
-        return int(share * n_samples + 1e-9)
+        cutoff = self.cutoff
+        if isinstance(cutoff, str):
+            published = CUTOFFS[cutoff].items()
+            cutoff = max((share for rate, share in published if count_kept(n_samples, rate) >= n_kept), default=0.0)
+        return int(cutoff * n_samples + 1e-9)
 
     def strata(self, scores):
         """The stratum, 0 to n_strata - 1, of each score."""
@@ -242,7 +241,7 @@ class Stratified:
 
 
 @dataclass(frozen=True)
-class BetaDraw:
+class BetaDraw(_Sampler):
     """The draw of DUAL: M without replacement, with probability proportional to score x BetaPDF(m; a, b).
 
     m is the mean of p_y over the epochs that count, mu the mean m of the ten highest-scored samples and r the pruning
@@ -261,7 +260,6 @@ class BetaDraw:
 
     c: float = 4
     second: ClassVar[str | None] = "confidence"
-    needs_labels: ClassVar[bool] = False
 
     def __post_init__(self):
         check_real("c", self.c, 0, np.inf)

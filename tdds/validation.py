@@ -38,7 +38,7 @@ def sum_tolerance(dtype: str) -> float:
 
 
 def check_no_pipe(path: Any) -> None:
-    """Raise where `path` is a pipe, a socket or a device: one waits for ever, another never ends, none is replaced."""
+    """Raise where `path` is a pipe, a socket or a device: reading may never end, and no file takes its place."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ def check_real(name: str, value: Any, low: float, high: float, *, high_is_legal:
     return value
 
 
-def check_windows(T: int | None, K: int, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
+def check_windows(T: int | None, K: int, n_epochs: int | None) -> int | None:
     """The number of epochs that count: `T`, or all of `n_epochs`; None while the number of epochs is not known.
 
     Raises
@@ -121,11 +121,10 @@ def check_windows(T: int | None, K: int, n_epochs: int | None, *, in_memory: boo
             raise ValueError(f"K={K} is larger than T={T}: no window of K epochs fits; expected K <= T.")
     if n_epochs is None:
         return T
-    _check_T_is_there(T, n_epochs, in_memory)
+    _check_T_is_there(T, n_epochs)
     if T is None and n_epochs < K:
-        hint = " (n_features = 1)" * (in_memory and n_epochs == 1)
         raise ValueError(
-            f"K={K}, but the trajectory holds {n_epochs} epoch{'s' * (n_epochs != 1)}{hint}: no window of K "
+            f"K={K}, but the trajectory holds {n_epochs} epoch{'s' * (n_epochs != 1)}: no window of K "
             "epochs fits; pass a smaller K, at least 3."
         )
     return n_epochs if T is None else T
@@ -139,7 +138,6 @@ def check_epochs(
     default: int | None = None,
     *,
     windows: bool = False,
-    in_memory: bool = False,
 ) -> int | None:
     """The number of epochs that count: `T`; left out, all of `n_epochs` but no more than `default`.
 
@@ -158,18 +156,15 @@ def check_epochs(
     default = None if default is None else max(default, least)
     if n_epochs is None:
         return default if T is None else T
-    _check_T_is_there(T, n_epochs, in_memory)
+    _check_T_is_there(T, n_epochs)
     if n_epochs < least:
         raise ValueError(f"{needs}; the trajectory holds {n_epochs}.")
     return T if T is not None else min(n_epochs, default or n_epochs)
 
 
-def _check_T_is_there(T: int | None, n_epochs: int, in_memory: bool) -> None:
+def _check_T_is_there(T: int | None, n_epochs: int) -> None:
     if T is not None and n_epochs < T:
-        raise ValueError(
-            f"T={T}, but the trajectory holds {n_epochs} epochs."
-            + (" If its first axis is the epochs, pass axes='TNC'." if in_memory else "")
-        )
+        raise ValueError(f"T={T}, but the trajectory holds {n_epochs} epochs.")
 
 
 def random_generator(random_state: Any) -> np.random.Generator:

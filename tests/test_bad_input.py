@@ -162,6 +162,12 @@ TRAJECTORIES = {
         tdds.TrajectoryError,
         r"^Epoch 5 has shape \(30, 5\); expected \(30, 4\) as epoch 0\.$",
     ),
+    "another dtype": (
+        lambda _: iter([probs()[:, 0].astype(np.float16), *probs().swapaxes(0, 1)[1:]]),
+        {},
+        tdds.TrajectoryError,
+        r"^Epoch 1 has dtype float64; expected float16 as epoch 0\.$",
+    ),
     # values
     "nan": (
         lambda _: spoiled(np.nan),
@@ -304,6 +310,12 @@ TRAJECTORIES = {
         {},
         tdds.TrajectoryError,
         r"^FOLDER/logs: row 2 of epoch 3 names sample 1000000000000; expected 0 to 29, the samples of epoch 0\.$",
+    ),
+    "index out of range from the start, carried": (
+        lambda folder: directory(folder, change("0_Index.npy", lambda index: np.where(index == 29, 10**12, index))),
+        {"missing": "carry"},
+        tdds.TrajectoryError,
+        r"^Epoch 0 does not hold sample 29 and 999999999970 others; pass missing=",
     ),
     "index out of range from the start": (
         lambda folder: directory(folder, change("0_Index.npy", lambda index: np.where(index == 29, 10**12, index))),

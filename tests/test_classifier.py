@@ -11,6 +11,7 @@ from sklearn.ensemble import AdaBoostClassifier, GradientBoostingClassifier, His
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -246,6 +247,14 @@ def test_random_state_decides_everything(iris):
         np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     other = clone(new).set_params(random_state=1).fit(X, y)
     assert not np.array_equal(first.scores_, other.scores_)
+
+
+def test_random_state_decides_what_is_nested_too(iris):
+    X, y = iris
+    new = CoresetClassifier(OneVsRestClassifier(SGDClassifier(loss="log_loss")), n_epochs=5, K=3, random_state=0)
+    first, second = (clone(new).fit(X, y) for _ in range(2))
+    np.testing.assert_array_equal(first.scores_, second.scores_)
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
 
 
 def test_without_random_state_the_estimator_keeps_its_own(iris):

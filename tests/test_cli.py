@@ -152,6 +152,12 @@ def test_convert_verify_info(logs, tmp_path):
     status, out, _ = run("info", "s.h5", cwd=tmp_path)
     assert status == 0
     assert "tdds K" in out
+    held = json.loads(run("info", "s.h5", "--json", cwd=tmp_path)[1])
+    assert (held["scores"], held["parameters"]["tdds"]["K"], held["source"]["n_epochs"]) == (["tdds"], 5, T)
+    (tmp_path / "run.h5").rename(tmp_path / f"{'x' * 90}.h5")
+    lines = run("info", f"{'x' * 90}.h5", cwd=tmp_path)[1].splitlines()
+    assert lines[0].split() == ["source", f"{'x' * 90}.h5::values"]  # whole, in a pipe too
+    assert all(line == line.rstrip() for line in lines)
 
 
 def test_foreign_hdf5_says_its_axes(logs, tmp_path):
@@ -184,12 +190,14 @@ def test_foreign_hdf5_says_its_axes(logs, tmp_path):
         (["select", "good.h5", "-o", "k.csv", "--keep", "61"], "n_select=61, but there are 60 samples"),
         (["select", "good.h5", "-o", "k.csv", "--pruning-rate", "1"], "pruning_rate=1.0 is out of range"),
         (["convert", "LOGS", "-o", "good.h5"], "good.h5 exists; pass --force"),
+        (["score", "LOGS", "-o", "folder.h5", "--force"], "folder.h5 is a folder; expected the name of a file."),
         (["verify", "text.h5"], "text.h5"),
     ],
 )
 def test_mistake_is_one_line_and_leaves_no_file(logs, tmp_path, arguments, message):
     folder, probs, _ = logs
     (tmp_path / "text.h5").write_text("this is no HDF5 file")
+    (tmp_path / "folder.h5").mkdir()
     np.save(tmp_path / "probs.npy", probs)
     assert run("score", "probs.npy", "-o", "good.h5", "--K", 5, cwd=tmp_path)[0] == 0
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -291,11 +299,35 @@ def test_compare(logs, tmp_path):
         (("--method", "aum"), "--method aum is not there: a.h5 holds el2n, tdds."),
         (("--K", 5), "--K is for trajectories, and a.h5 holds scores: leave it out, or pass what was scored."),
         (("c.h5",), "a.h5 and c.h5 are scored otherwise: tdds with "),
+        (("c.h5", "a.h5"), "a.h5 is named twice; expected another run."),
     ):
         status, _, err = run("compare", "a.h5", *arguments, cwd=tmp_path)
         assert (status, err[: 6 + len(message)]) == (1, f"tdds: {message}")
     _, _, err = run("compare", folder, "--K", "4,x", cwd=tmp_path)
     assert err.strip() == "tdds: --K 4,x: expected integers, with commas between."
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("score", "tdds.engine.compute_scores"), ("compare", "tdds.comparison.compare_scores")]
+)
+def test_what_is_typed_is_passed_on(command, place, logs, tmp_path, monkeypatch):
+    typed = {
+        "score": {"n_jobs": 3, "memory_limit": 7.0},
+        "compare": {"n_jobs": 3, "random_state": 5, "missing": "carry", "kind": "probs", "T": 9, "K": 4, "beta": 0.5}
+        | {"formulation": "reference", "loss": "ce", "margin_of": "logits", "pruning_rate": 0.3},
+    }[command]
+    found = {}
+
+    def taken(*arguments, **said):
+        found.update(said)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(place, taken)
+    given = [str(part) for name, value in typed.items() for part in ("--" + name.replace("_", "-"), value)]
+    output = ["-o", str(tmp_path / "s.h5")] if command == "score" else []
+    with pytest.raises(ValueError, match="enough"):
+        CliRunner().invoke(app, [command, str(logs[0]), *output, *given], catch_exceptions=False)
+    assert found == found | typed
 
 
 def test_moderate(logs, tmp_path):
@@ -321,7 +353,7 @@ def test_parse_keep(pruning_rate, keep, expected):
     assert parse_keep(pruning_rate, keep) == expected
 
 
-@pytest.mark.parametrize("keep", ["1.5", "0.0", "many", "3e2x"])
+@pytest.mark.parametrize("keep", ["1.5", "0.0", "many", "3e2x", "0", "-5"])
 def test_parse_keep_refuses(keep):
     with pytest.raises(ValueError, match=f"--keep {keep}"):
         parse_keep(None, keep)
@@ -488,6 +520,9 @@ def test_verify_says_once_what_epochs_lack(here):
         "Epoch 2 lacks 1 sample: score with --missing carry.",
         "run: 5 epochs, all whole.",
     ]
+    shutil.copy("run/epoch-00000.h5", "run/epoch-00000.part-1-of-2.h5")
+    status, out, _ = here("verify", "run")
+    assert (status, out.splitlines()[-1]) == (1, "run: 5 epochs, all whole, and 1 that are not of this store.")
 
 
 def test_select_says_which_of_those_that_tie(here):

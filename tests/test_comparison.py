@@ -1,5 +1,6 @@
 """compare_scores beside the equations; across parameters, across runs; what it prints."""
 
+import dataclasses
 import io
 import json
 import re
@@ -131,6 +132,12 @@ def test_scores_by_name(y):
     assert near.correlations[0, 1] == pytest.approx(1)
 
 
+def test_a_trajectory_has_labels_of_its_own(probs, y):
+    options = {"method": ["moderate", "aum"], "features": RNG(2).normal(size=(N, 3))}
+    comparison = compare_scores(tdds.open_trajectory(probs, labels=y), **options)
+    np.testing.assert_array_equal(comparison.correlations, compare_scores(probs, y, **options).correlations)
+
+
 def test_keeps_of_a_trajectory_and_of_names_that_are_not_there(probs, y):
     usual, turned = (
         compare_scores(probs, y, method=["tdds", "aum"], K=4, keeps=keeps) for keeps in (None, {"aum": "largest"})
@@ -147,6 +154,11 @@ def test_K_left_out_fits_a_short_trajectory(probs, y):
         compare_scores(probs[:, :8], y).correlations, compare_scores(probs[:, :8], y, K=8).correlations
     )
     np.testing.assert_array_equal(compare_scores(probs, y).correlations, compare_scores(probs, y, K=10).correlations)
+    np.testing.assert_array_equal(
+        compare_scores(probs, y, T=5).correlations, compare_scores(probs, y, T=5, K=5).correlations
+    )
+    names = compare_scores(probs, y, T=[5, None], method=["tdds", "dual"]).names
+    assert names == ("tdds:T=5", "tdds:T=None", "dual:T=5", "dual:T=None")
 
 
 def test_what_is_passed_through(probs, y, tmp_path):
@@ -181,6 +193,12 @@ def test_what_it_prints(probs, y):
     console = Console(width=100, file=io.StringIO())
     console.print(comparison)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == text.splitlines()
+
+
+def test_nearly_0_has_no_sign():
+    comparison = compare_scores({"a": np.arange(4.0), "b": np.arange(4.0)})
+    near = dataclasses.replace(comparison, correlations=np.array([[1, -0.001], [-0.001, 1]]))
+    assert any(line.split() == ["1", "a", ".00"] for line in str(near).splitlines())
 
 
 @pytest.mark.parametrize("width", [40, 80])

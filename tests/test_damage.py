@@ -16,7 +16,7 @@ from test_stopping import command
 from test_store import chunk_offset, flip, tamper, truncate
 
 import tdds
-from tdds import TrajectoryError, store
+from tdds import TrajectoryError, engine, store
 from tdds.tables import ScoreTable
 
 SHAPE, HURT = (40, 8, 5), 3
@@ -282,6 +282,30 @@ def test_a_file_changes_after_it_was_opened(how, kind, tmp_path):
             file.write(last[::-1])
     with pytest.raises(TrajectoryError, match=f"{ours.name}: (was changed or replaced|is gone) since it was opened"):
         score(trajectory)
+
+
+def test_another_file_of_the_same_size_and_time(tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    theirs, ours = (other_values(tmp_path / name, "npy") for name in ("second", "first"))
+    trajectory, times = tdds.open_trajectory(ours), ours.stat()
+    os.utime(theirs, ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.replace(theirs, ours)
+    with pytest.raises(TrajectoryError, match=r"run\.npy: was changed or replaced since it was opened"):
+        score(trajectory)
+
+
+def test_a_file_changes_while_it_is_read(tmp_path, monkeypatch):
+    path, real = other_values(tmp_path, "npy"), engine.score_part
+
+    def read_and_written(*task):
+        found = real(*task)
+        os.utime(path)
+        return found
+
+    monkeypatch.setattr(engine, "score_part", read_and_written)
+    with pytest.raises(TrajectoryError, match=r"run\.npy: was changed or replaced since it was opened"):
+        score(path)
 
 
 def mounted(folder, *options):

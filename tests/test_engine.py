@@ -3,13 +3,14 @@
 import checks
 import equations
 import hypothesis.strategies as st
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import tdds
-from tdds.online import OnlineTDDS
-from tdds.planning import block_shape
+from tdds.online import EpochwiseTDDS
+from tdds.planning import block_shape, plan_reading
 from tdds.scores import METHODS, TDDS
 from tdds.sources import ArrayTrajectory
 
@@ -72,7 +73,7 @@ def test_equals_equations_whatever_the_parameters(data):
     scores = checks.score(values, y, kind, **options)
     np.testing.assert_allclose(scores, checks.judged("tdds", values, y, kind, **options), rtol=1e-5, atol=1e-12)
 
-    online = OnlineTDDS(TDDS(**options), kind=None if kind == "losses" else kind)
+    online = EpochwiseTDDS(TDDS(**options), kind=None if kind == "losses" else kind)
     for t in range(n_epochs):
         online.update(values[:, t], y)
     assert online.n_epochs == (T or n_epochs)
@@ -209,6 +210,19 @@ def test_blocks_hold_their_series_too_and_read_whole_chunks_of_epochs(chunk, n_c
         assert width == 30 or (width - 1) % chunk[1] == 0
 
 
+def test_the_memory_limit_is_that_of_all_threads_together():
+    values, _ = checks.logged("probs", (20_000, 12, 8), dtype=np.float32)
+    rows, width = plan_reading(tdds.open_trajectory(values), {"tdds": TDDS(K=4)}, 4, 4).block
+    assert 4 * rows * (width * 2 * 4 * 8 + 12 * 2 * 8) <= 4 << 20
+
+
+def test_the_jobs_in_force_are_taken_unless_said():
+    trajectory = tdds.open_trajectory(checks.logged("probs")[0])
+    with joblib.parallel_config("threading", n_jobs=3):
+        plans = [plan_reading(trajectory, {"tdds": TDDS(K=4)}, 256, n_jobs) for n_jobs in (None, 2)]
+    assert [plan.n_workers for plan in plans] == [3, 2]
+
+
 def test_an_infinite_memory_limit_is_none():
     probs, _ = checks.logged("probs", (20, 9, 3))
     scores = tdds.score_trajectory(probs, K=4, memory_limit=np.inf)
@@ -249,7 +263,7 @@ def test_progress_goes_to_the_standard_error(capsys, monkeypatch):
 )
 def test_online_is_as_before_when_an_epoch_is_rejected(spoil, text):
     probs, _ = checks.logged("probs", (20, 9, 3))
-    online = OnlineTDDS(TDDS(K=4))
+    online = EpochwiseTDDS(TDDS(K=4))
     assert online.scores is None
     for t in range(9):
         if t == 4:
@@ -264,7 +278,7 @@ def test_online_is_as_before_when_an_epoch_is_rejected(spoil, text):
 
 def test_online_scores_are_finite_or_an_error():
     losses = np.array([[1.0, 2.0], [3.0, -1e200], [2.0, 3e200]])
-    online = OnlineTDDS(TDDS(K=3))
+    online = EpochwiseTDDS(TDDS(K=3))
     for epoch in losses[:2]:
         online.update(epoch)
     with pytest.raises(tdds.TrajectoryError, match=r"^The tdds score of sample 1 is (inf|nan): what was logged is too"):
@@ -274,7 +288,7 @@ def test_online_scores_are_finite_or_an_error():
 
 def test_online_holds_no_view_of_what_it_was_given():
     probs, _ = checks.logged("probs", (20, 6, 3))
-    online, buffer = OnlineTDDS(TDDS(K=4)), np.empty((20, 3))
+    online, buffer = EpochwiseTDDS(TDDS(K=4)), np.empty((20, 3))
     for t in range(6):
         buffer[:] = probs[:, t]
         online.update(buffer)

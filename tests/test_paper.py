@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,12 +22,13 @@ from benchmarks.paper.networks import NETWORKS  # noqa: E402
 from benchmarks.paper.results import Results  # noqa: E402
 from benchmarks.paper.run import Workplace  # noqa: E402
 from benchmarks.paper.run import run as run_cells  # noqa: E402
-from benchmarks.paper.selection import choose, recordings_of  # noqa: E402
+from benchmarks.paper.selection import _second, choose, recordings_of  # noqa: E402
 from benchmarks.paper.settings import CPU, PAPER, QUICK, SCALES  # noqa: E402
-from benchmarks.paper.summary import half_width  # noqa: E402
+from benchmarks.paper.summary import axes_of, half_width, is_begun  # noqa: E402
 from benchmarks.paper.summary import values_of as values_of_table  # noqa: E402
 from benchmarks.paper.training import Schedule, Training  # noqa: E402
 from tdds import CoresetSelector, TDDSSelector, open_trajectory  # noqa: E402
+from tdds.scores import make_score  # noqa: E402
 
 QUICKLY = ["--scale", "quick", "--seeds", "0", "1", "2", "--rates", "0.9", "--epochs", "1"]
 N_DIGITS = 1437
@@ -176,8 +178,9 @@ def test_a_line_cut_short_stays_until_one_is_added(folder, tmp_path):
     path.write_bytes(first + b"\n" + second)
     results = Results(path)
     assert path.read_bytes() == first + b"\n" + second
-    results.append(json.loads(second))
-    assert path.read_bytes().splitlines() == [first, second]
+    for _ in range(2):
+        results.append(json.loads(second))
+    assert path.read_bytes().splitlines() == [first, second, second]
 
 
 def test_a_paired_table_takes_the_seeds_that_all_of_it_has(folder):
@@ -288,6 +291,23 @@ def test_opposite_ends_do_not_overlap_and_random_needs_no_recording(folder):
     assert replace(chance, recordings=(1,), recorded_network="small").key == chance.key
 
 
+def test_a_coreset_has_the_weights_that_are_asked_for(folder):
+    work = Workplace(QUICK, folder / "runs")
+    cells = [cell for cell in EXPERIMENTS["decay"].cells(replace(QUICK, seeds=(0,))) if cell.pruning_rate == 0.9]
+    dataset = work.load(cells[0])
+    coresets = choose(cells, dataset, work.folders(cells, dataset))
+    weighted = {cell.weighting: np.unique(coresets[cell.key].weights).size > 1 for cell in cells}
+    assert len(weighted) > 1
+    assert weighted == {weighting: weighting != "none" for weighting in weighted}
+
+
+def test_the_draw_of_dual_looks_at_the_epochs_of_dual():
+    cell = replace(next(iter(EXPERIMENTS["table1"].cells(PAPER))), method="dual", sampler="beta", parameters={"K": 10})
+    assert _second(cell) == make_score("confidence", default_T=30)
+    assert _second(replace(cell, parameters={"T": 60})) == make_score("confidence", T=60, default_T=30)
+    assert _second(replace(cell, sampler="top")) is None
+
+
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_of_every_scale_is_well_formed(name, scale):
@@ -373,6 +393,14 @@ def test_interval():
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert half_width(values) == pytest.approx((high - low) / 2)
     assert half_width(values[:2]) == 0
+
+
+def test_methods_come_best_first_and_chance_begins_no_table():
+    experiment = SimpleNamespace(rows="label", columns="pruning_rate")
+    values = {("random", 0.9): [55.0], ("aum", 0.5): [80.0], ("aum", 0.9): [50.0], ("tdds", 0.9): [60.0, 62.0]}
+    assert axes_of(values | {("el2n", 0.5): []}, experiment) == (["tdds", "random", "aum"], [0.5, 0.9])
+    assert is_begun(values, experiment)
+    assert not is_begun(values | {("tdds", 0.9): []}, experiment)
 
 
 @pytest.mark.parametrize(

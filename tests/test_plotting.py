@@ -269,6 +269,8 @@ def test_balance_shows_no_more_classes_than_asked_for(max_classes):
     assert display.classes_[-1] == 4
     notes = [text.get_text() for text in display.ax_.texts]
     assert notes == ([f"{5 - max_classes} classes between"] if max_classes < 5 else [])
+    drawn = plotting.ClassBalanceDisplay.from_indices(LABELS, [0], max_classes=max_classes)
+    assert len(drawn.classes_) == min(max_classes, 5)
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,8 @@ def test_rows_of_a_table_and_lines_of_a_text(tmp_path):
     page = report(tmp_path, samples=Rows(tmp_path / "rows.csv"))
     best = int(np.argmax(make_table().scores["tdds"]))
     assert f"age {best} note <b>{'x' * 297} ... {best}" in page.text
+    (tmp_path / "excel.csv").write_bytes("\ufeffage\r\n".encode() + b"7\r\n" * N + b"\r\n")
+    assert f"age 7 {best}" in report(tmp_path, samples=Rows(tmp_path / "excel.csv")).text
     (tmp_path / "lines.txt").write_text("".join(f"sentence {i}\n" for i in range(N)))
     assert f"text sentence {best} {best}" in report(tmp_path, samples=Rows(tmp_path / "lines.txt")).text
 

@@ -13,6 +13,7 @@ from tdds.samplers import (
     BetaDraw,
     Stratified,
     count_kept,
+    draw_coreset,
     fill_smallest_first,
     importance_weights,
     preference,
@@ -104,6 +105,11 @@ def test_preference_refuses():
         preference(SCORES, "median", [0, 1, 0, 1])
 
 
+@pytest.mark.parametrize(("keeps", "threshold"), [("largest", 1.0), ("smallest", 1.0), ("median", 0.5)])
+def test_the_threshold_is_the_score_of_the_least_preferred_that_is_kept(keeps, threshold):
+    assert draw_coreset(SCORES, keeps, SAMPLERS["top"](), 3, labels=np.zeros(5, int)).threshold == threshold
+
+
 def test_unknown_weighting():
     with pytest.raises(
         ValueError,
@@ -176,6 +182,11 @@ def test_class_balanced_quotas_sum_exactly_and_are_filled_from_the_top():
             np.testing.assert_array_equal(kept[labels[kept] == c], own[top(scores[own], counts[c])])
 
 
+def test_class_balanced_gives_ties_to_the_lower_class():
+    kept = [SAMPLERS["class_balanced"]()(np.arange(4.0), n, labels=np.array([0, 0, 1, 1])).tolist() for n in (1, 3)]
+    assert kept == [[1], [0, 1, 3]]
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.floats(0, 1))
 def test_strata_are_filled_as_in_equations(sizes, share):
     total = int(share * sum(sizes))
@@ -194,6 +205,11 @@ def test_stratified_drops_the_hardest_first_and_covers_the_range():
     np.testing.assert_array_equal(Stratified(cutoff=0.9)(scores, 600, second=aum, random_state=0), np.arange(600))
 
 
+def test_stratified_drops_of_samples_as_hard_those_of_the_lower_index():
+    kept = Stratified(cutoff=0.3)(np.arange(100.0), 70, second=np.tile([0.0, 1.0], 50), random_state=0)
+    assert kept.tolist() == sorted({*range(100)} - {*range(0, 60, 2)})
+
+
 @pytest.mark.parametrize(
     ("cutoff", "pruning_rate", "n_dropped"),
     [("cifar10", 0.9, 300), ("cifar10", 0.89, 100), ("cifar10", 0.2, 0), ("imagenet", 0.8, 200), (0.29, 0.5, 290)],
@@ -202,9 +218,10 @@ def test_published_cutoffs(cutoff, pruning_rate, n_dropped):
     assert Stratified(cutoff=cutoff).count_dropped(1000, count_kept(1000, pruning_rate)) == n_dropped
 
 
-def test_beta_draws_by_score_and_density():
-    """Each sample's share of many draws of one is its probability."""
-    scores, m = np.array([1.0, 2.0, 3.0, 0.0, 4.0]), np.array([0.2, 0.4, 0.6, 0.5, 0.9])
+@pytest.mark.parametrize("lowest", [0.0, 0.9])
+def test_beta_draws_by_score_and_density(lowest):
+    """Each sample's share of many draws of one is its probability; scores above 0 are not shifted."""
+    scores, m = np.array([1.0, 2.0, 3.0, lowest, 4.0]), np.array([0.2, 0.4, 0.6, 0.5, 0.9])
     b = 15 * (1 - m.mean()) * (1 - (4 / 5) ** 4)
     density = scores * m ** (16 - b - 1) * (1 - m) ** (b - 1)
     drawn = [BetaDraw()(scores, 1, second=m, random_state=seed)[0] for seed in range(3000)]

@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tdds
 from tdds import CoresetSelector, TDDSSelector, TrajectoryError
+from tdds.engine import compute_scores
 from tdds.samplers import Stratified
 from tdds.scores import METHODS
 
@@ -115,6 +116,19 @@ def test_fits_any_source(name, probs, tmp_path):
     source, said = checks.make_source(name, tmp_path, probs, "probs")
     selector = TDDSSelector(K=4, T=8, n_jobs=2, **said).fit(source)
     np.testing.assert_array_equal(selector.scores_, TDDSSelector(K=4, T=8).fit(probs).scores_)
+
+
+def test_what_an_epoch_lacks_is_carried_where_asked(probs, tmp_path):
+    with tdds.TrajectoryWriter(tmp_path, *probs[:, 0].shape, dtype="float64") as writer:
+        for t in range(probs.shape[1]):
+            writer.write(slice(int(t == 5), None), probs[int(t == 5) :, t])
+            writer.end_epoch()
+    carried = probs.copy()
+    carried[0, 5] = carried[0, 4]
+    with pytest.raises(TrajectoryError, match=r"^Epoch 5 does not hold sample 0; pass missing='carry'"):
+        TDDSSelector(K=4).fit(tmp_path)
+    scores = TDDSSelector(K=4, missing="carry").fit(tmp_path).scores_
+    np.testing.assert_array_equal(scores, TDDSSelector(K=4).fit(carried).scores_)
 
 
 def test_labels_of_the_source_are_used(probs, y, tmp_path):
@@ -531,6 +545,15 @@ def test_html(selector):
     assert "TDDSSelector" in html
     assert re.search(r"Not fitted", html)
     assert re.search(r"Fitted", selector._repr_html_())
+
+
+def test_threads_and_memory_are_passed_on(probs, monkeypatch):
+    found, real = {}, compute_scores
+    passed_on = lambda *one, **said: found.update(said) or real(*one, **said)  # noqa: E731
+    monkeypatch.setattr("tdds.selector.base.compute_scores", passed_on)
+    for new in (TDDSSelector, CoresetSelector):
+        new(K=4, n_jobs=2, memory_limit=8).fit(probs)
+        assert (found.pop("n_jobs"), found.pop("memory_limit")) == (2, 8)
 
 
 def test_verbose_shows_progress_and_changes_nothing(selector, probs, capfd, monkeypatch):

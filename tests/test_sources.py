@@ -199,6 +199,15 @@ def test_carry_repeats_the_epoch_before_and_at_first_the_next(kind_of_source, tm
         tdds.score_trajectory(path, K=4)
 
 
+def test_carry_is_said_where_logs_are_opened(tmp_path):
+    values, _ = checks.logged("logits", SHAPE)
+    path = checks.write_directory(tmp_path / "logs", values, "logits", [np.arange(30)] * 7)
+    with pytest.raises(ValueError, match=r"^missing='carry', but <.* was opened without; open it with missing='carry'"):
+        tdds.score_trajectory(tdds.open_trajectory(path), K=4, missing="carry")
+    for trajectory in (tdds.open_trajectory(path, missing="carry"), tdds.open_trajectory(values, kind="logits")):
+        assert len(tdds.score_trajectory(trajectory, K=4, missing="carry")) == 30
+
+
 def test_epochs_past_T_may_be_incomplete_or_damaged(tmp_path):
     values, _ = checks.logged("logits", SHAPE)
     expected = tdds.score_trajectory(values, T=4, K=4, kind="logits")
@@ -380,6 +389,16 @@ def test_an_open_dataset_says_its_axes_and_kind(tmp_path):
         np.testing.assert_array_equal(read_all(trajectory), values)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "log8"])
+def test_an_open_dataset_of_codes_is_read_as_what_they_stand_for(dtype, tmp_path):
+    values, _ = checks.logged("probs", SHAPE)
+    store.pack(tdds.open_trajectory(values), tmp_path / "a.h5", dtype=dtype)
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(
+            read_all(tdds.open_trajectory(file["values"])), read_all(tdds.open_trajectory(tmp_path / "a.h5"))
+        )
+
+
 @pytest.mark.parametrize("suffix", ["npy", "h5"])
 def test_whole_numbers_in_a_file_are_read_as_floats(tmp_path, suffix):
     values = np.eye(4, dtype=np.int64)[np.random.default_rng(0).integers(4, size=(20, 6))]
@@ -396,6 +415,19 @@ def test_fingerprint_reads_only_the_epochs_that_count():
     changed[:, 6:] = np.nan
     one, other = (tdds.open_trajectory(held) for held in (values, changed))
     assert one.fingerprint(6) == other.fingerprint(6) != one.fingerprint()
+
+
+def test_a_fingerprint_looks_at_the_last_sample_too():
+    values, _ = checks.logged("probs", (100, 7, 4))
+    other = values.copy()
+    other[-1] = values[-1, :, ::-1]
+    assert tdds.open_trajectory(values).fingerprint() != tdds.open_trajectory(other).fingerprint()
+
+
+def test_the_kind_of_an_npz_is_what_is_said(tmp_path):
+    np.savez(tmp_path / "run.npz", probs=checks.logged("logits", SHAPE)[0])
+    assert tdds.open_trajectory(tmp_path / "run.npz").kind == "probs"
+    assert tdds.open_trajectory(tmp_path / "run.npz", kind="logits").kind == "logits"
 
 
 @pytest.mark.parametrize("name", ["labels", "ids"])

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import tdds
+from tdds import engine, partial, planning
+from tdds.scores import AUM, TDDS
 
 N_SAMPLES, TASK = 4000, 50  # 80 tasks
 
@@ -96,6 +98,34 @@ def test_killed_at_nine_tenths_it_goes_on(source, folder, tmp_path):
     with h5py.File(tmp_path / "scores.h5") as file:
         for name, scores in expected.items():
             np.testing.assert_array_equal(file["scores"][name][...], scores)
+
+
+def test_stopped_twice_it_goes_on_from_what_both_have_kept(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(partial, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(planning, "task_rows", lambda *sizes: TASK)
+    trajectory, scores, found = tdds.open_trajectory(folder / "run"), {"tdds": TDDS(K=3)}, []
+    expected, real = tdds.score_trajectory(trajectory, K=3), engine.score_part
+
+    def score(n_tasks):
+        """Be stopped after so many tasks."""
+        left = iter(range(n_tasks))
+        monkeypatch.setattr(engine, "score_part", lambda *task: real(*task) if next(left, None) is not None else 1 / 0)
+        kept = partial.PartialScores(tmp_path / "scores.h5", trajectory, scores, lambda n, folder: found.append(n))
+        return engine.compute_scores(trajectory, scores, n_jobs=1, partial=kept)["tdds"]
+
+    for n_tasks in (3, 5):
+        with pytest.raises(ZeroDivisionError):
+            score(n_tasks)
+    np.testing.assert_array_equal(score(72), expected)
+    assert found == [3 * TASK, 8 * TASK]
+
+
+def test_other_labels_start_over(folder, tmp_path):
+    trajectory = tdds.open_trajectory(folder / "run")
+    labels = (trajectory.labels, (trajectory.labels + 1) % 10)
+    opened = [tdds.open_trajectory(trajectory, labels=y) for y in labels]
+    one, other = (partial.PartialScores(tmp_path / "s.h5", each, {"aum": AUM()}).folder for each in opened)
+    assert one != other
 
 
 def test_other_parameters_data_or_damage_start_over(folder, tmp_path):

@@ -246,6 +246,23 @@ def test_resume_goes_back_to_what_all_parts_have(tmp_path):
     ]
 
 
+def test_a_resume_that_is_cut_off_leaves_no_gap(tmp_path, monkeypatch):
+    """The newest epochs go first."""
+    with TrajectoryWriter(tmp_path, 4, 2) as writer:
+        fill(writer, 5, np.full((4, 5, 2), 0.5))
+    unlink = Path.unlink
+
+    def cut_off(path, **options):
+        unlink(path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        TrajectoryWriter(tmp_path, 4, 2, resume=True, keep_epochs=2)
+    monkeypatch.undo()
+    assert len(store.list_shards(tmp_path)) == 4
+
+
 def test_resume_clears_what_a_dead_process_left(tmp_path):
     """A folder, and half a header: nothing was ever reported as written."""
     half = tmp_path / "run" / f".store.part-0-of-1.{'a' * 32}.tmp"
@@ -427,6 +444,25 @@ def test_float16_probabilities_are_checked_too(value, tmp_path):
             writer.write(None, spoiled(good, (1, 0), value))
         fill(writer, 1, good[:, None])
     np.testing.assert_array_equal(read_all(tmp_path)[:, 0], good)
+
+
+def test_an_interrupted_write_loses_its_epoch(tmp_path, monkeypatch):
+    values = np.full((4, 2, 2), 0.5)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with TrajectoryWriter(tmp_path, 4, 2) as writer:
+        writer.write([3], values[:1, 0])
+        monkeypatch.setattr("zlib.crc32", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(None, values[:, 0])
+        monkeypatch.undo()
+        with pytest.raises(TrajectoryError, match=r"^Epoch 0 of .* failed earlier .* and is lost"):
+            writer.end_epoch()
+        writer.abandon_epoch()
+        fill(writer, 2, values)
+    np.testing.assert_array_equal(read_all(tmp_path), values)
 
 
 def test_an_epoch_that_was_not_ended_is_dropped_aloud(tmp_path):
@@ -731,6 +767,14 @@ def test_values_kept_elsewhere_are_refused(how, name, tmp_path):
     if name == "values" and how != "soft link":  # a link inside one file shows nothing of others
         with pytest.raises(TrajectoryError, match=re.escape(f"{packed}: 'values' keeps".replace("'values'", "")[:-6])):
             tdds.open_trajectory(packed)
+
+
+def test_an_epoch_that_ends_while_the_folder_is_read_is_not_missing(tmp_path, monkeypatch):
+    with TrajectoryWriter(tmp_path, 4, 2) as writer:
+        fill(writer, 3, np.full((4, 3, 2), 0.5))
+    monkeypatch.setattr(store.reader, "scan_shards", lambda header: ([{0, 2}], []))
+    assert len(store.list_shards(tmp_path)) == 1
+    assert store.verify(tmp_path).problems == []
 
 
 def test_what_is_not_known_is_ignored(tmp_path):

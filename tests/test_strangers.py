@@ -108,9 +108,10 @@ def test_pickles_in_zarr_are_not_unpickled(tmp_path):
             tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")
 
 
-def test_a_missing_chunk_of_zarr_is_no_logits_of_zero(tmp_path):
-    logits, _ = checks.logged("logits", (N, T, C))
-    checks.write_zarr(tmp_path / "a.zarr", logits, attributes={"axes": "NTC", "kind": "logits"}, chunks=(5, 3, 3))
+@pytest.mark.parametrize(("kind", "axes", "chunks"), [("logits", "NTC", (5, 3, 3)), ("losses", "NT", (5, 3))])
+def test_a_missing_chunk_of_zarr_is_no_logits_of_zero(kind, axes, chunks, tmp_path):
+    values, _ = checks.logged(kind, (N, T, C))
+    checks.write_zarr(tmp_path / "a.zarr", values, attributes={"axes": axes, "kind": kind}, chunks=chunks)
     next((tmp_path / "a.zarr" / "x" / "c").rglob("2")).rename(tmp_path / "lost")
     with pytest.raises(tdds.TrajectoryError, match=r"holds \d of 6 chunks, and zarr reads the others as 0\.0"):
         tdds.open_trajectory(f"{tmp_path / 'a.zarr'}::x")

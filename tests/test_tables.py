@@ -111,9 +111,9 @@ def test_parquet_that_is_none_of_ours(tmp_path, pd, pq):
     pq.write_table(rows.slice(3), path)
     with pytest.raises(TrajectoryError, match="not all samples in their order"):
         ScoreTable.load(path)
-    newer = json.dumps(json.loads(rows.schema.metadata[b"tdds"]) | {"format_version": 99})
+    newer = json.dumps(json.loads(rows.schema.metadata[b"tdds"]) | {"format_version": 2})
     pq.write_table(rows.replace_schema_metadata({"tdds": newer}), path)
-    with pytest.raises(TrajectoryError, match="format version 99"):
+    with pytest.raises(TrajectoryError, match="format version 2, this tdds reads up to 1"):
         ScoreTable.load(path)
 
 
@@ -182,12 +182,19 @@ def test_rank_mean_over_runs():
         ({"parameters": {"tdds": {"K": 9}, "aum": {}}}, "scored otherwise"),
         ({"scores": {"tdds": np.ones(N)}}, "hold other scores: tdds, aum; tdds"),
         ({"source": {"n_epochs_read": 8}}, "^Run 0 and Run 1 are of 10 and 8 epochs; score both with the same --T"),
+        ({"source": {"n_epochs_read": 12}}, "^Run 0 and Run 1 are of 10 and 12 epochs; score both with the same --T"),
         ({"source": {"fingerprint": "0" * 16}}, "Run 0 and Run 1 are of the same trajectory"),
     ],
 )
 def test_runs_of_different_data_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         combine_tables([make_table(0), make_table(1, **changes)])
+
+
+def test_a_run_that_comes_twice_is_named_wherever_it_stands():
+    tables = [make_table(0), make_table(1), make_table(2, source={"fingerprint": "0" * 16})]
+    with pytest.raises(ValueError, match=r"^Run 0 and Run 2 are of the same trajectory, 0{16}; expected one file a"):
+        combine_tables(tables)
 
 
 def test_one_run_is_nothing_to_combine():
@@ -237,6 +244,9 @@ def test_a_column_is_the_one_that_is_asked_for():
     assert read_column("data.npz", "ids").tolist() == ["a", "b"]
     assert read_column("data.npz::labels", "ids").tolist() == [0, 1]
     assert read_column("names.txt", "class_names").tolist() == ["cat", "dog"]
+    for text, expected in {"-1 0 12": [-1, 0, 12], "007 8": ["007", "8"], "\u00b2 3": ["\u00b2", "3"]}.items():
+        Path("values.txt").write_text(text.replace(" ", "\n"), encoding="utf-8")
+        assert read_column("values.txt").tolist() == expected
 
 
 @pytest.mark.usefixtures("columns")

@@ -360,6 +360,15 @@ def test_on_error_warn_goes_on_with_the_next_epoch(tmp_path, monkeypatch):
     np.testing.assert_array_equal(recorded(tmp_path), stored(torch.cat([logits[:3], logits[4:]])))
 
 
+def test_on_error_warn_names_every_epoch_that_is_lost(tmp_path, monkeypatch):
+    logits, _ = given()
+    with TrajectoryRecorder(tmp_path, 20, 4, on_error="warn") as recorder:
+        fail_to_write(recorder, monkeypatch)
+        with pytest.warns(RuntimeWarning, match="Recording epoch 0 .* No space left on device") as caught:
+            feed(recorder, logits[:2])
+        assert len(caught) == 2
+
+
 def test_on_error_warn_of_several_parts_records_no_more(tmp_path, monkeypatch):
     logits, _ = given()
     with (
@@ -398,6 +407,9 @@ def test_several_processes_that_are_not_initialised_are_refused(tmp_path, monkey
     with pytest.raises(RuntimeError, match=r"^WORLD_SIZE=2, but torch\.distributed is not initialised: call init_"):
         TrajectoryRecorder(tmp_path, 20, 4)
     TrajectoryRecorder(tmp_path, 20, 4, part=1, n_parts=2).close()
+    with pytest.raises(RuntimeError, match=r"or pass rank= and num_replicas=\.$"):
+        CoresetSampler([1, 2])
+    assert len(CoresetSampler([1, 2], rank=1, num_replicas=2)) == 1
 
 
 def test_closing_drops_half_an_epoch_loudly_and_an_exception_silently(tmp_path):
@@ -559,6 +571,16 @@ def test_a_missing_sample_is_an_error_that_can_be_mended():
         carrying.scores()
 
 
+def test_online_scores_that_were_given_change_no_more():
+    logits, _ = given()
+    online = OnlineTDDS(20, 4, K=3)
+    feed(online, logits[:4])
+    scores = online.scores()
+    held = scores.copy()
+    feed(online, logits[4:])
+    np.testing.assert_array_equal(scores, held)
+
+
 def test_what_spoils_online_scores_is_named():
     logits, _ = given()
     online = OnlineTDDS(20, 4, K=3)
@@ -623,6 +645,13 @@ def test_online_goes_on_from_a_checkpoint_in_the_middle_of_an_epoch_too(duplicat
             other.load_state_dict(through.state_dict())
 
 
+@pytest.mark.parametrize(("name", "other"), [("duplicates", "last"), ("dtype", "float32")])
+def test_a_checkpoint_of_other_memory_is_refused(name, other):
+    state = OnlineTDDS(20, 4, K=3).state_dict()
+    with pytest.raises(ValueError, match=rf"^This state has {name}='[a-z.0-9]+', this object {name}='.*{other}'\.$"):
+        OnlineTDDS(20, 4, K=3, **{name: other}).load_state_dict(state)
+
+
 def test_online_work_in_the_background_is_the_same(monkeypatch):
     """What a GPU's batches go through when the state is held on the host."""
     from tdds.torch.batches import Background
@@ -636,10 +665,13 @@ def test_online_work_in_the_background_is_the_same(monkeypatch):
             online._background.put(online._take, index, torch.softmax(epoch[index].float(), 1).half())
         online.end_epoch()
     np.testing.assert_array_equal(online.scores(), direct.scores())
+    whole = copy.deepcopy(online.state_dict())
     online._background.put(online._take, torch.tensor([0]), torch.zeros(1, 3).half())
     with pytest.raises(tdds.TrajectoryError, match="Scoring epoch 7 failed") as caught:
         online.end_epoch()
     assert isinstance(caught.value.__cause__, RuntimeError)
+    online.load_state_dict(whole)  # it can go on from there
+    np.testing.assert_array_equal(online.scores(), direct.scores())
     online._background.stop()
 
 

@@ -6,7 +6,7 @@ import threading
 import warnings
 from typing import Any
 
-_STOPPED = 130, 143  # by SIGINT, by SIGTERM, as shells count
+_STOPPED = 130, 143  # by SIGINT, as typer and shells count, by SIGTERM
 
 
 def main() -> None:

@@ -92,10 +92,6 @@ def run() -> None:
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _say("bold red", " ".join(str(error).split()) or type(error).__name__)
         sys.exit(1)
-    except SystemExit as stop:
-        if stop.code == 130:  # what typer makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:

@@ -91,6 +91,8 @@ def parse_keep(pruning_rate: float | None, keep: str | None) -> tuple[float, int
         return pruning_rate, None  # type: ignore[return-value]
     try:
         if "." not in keep:
+            if int(keep) < 1:
+                raise ValueError
             return 0.0, int(keep)
         share = float(keep)
     except ValueError:
@@ -117,6 +119,8 @@ def check_output(path: Path, force: bool, *read: Any) -> None:
     from tdds.validation import check_no_pipe
 
     check_no_pipe(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file.")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; pass --force to overwrite it.")
     folder = path.absolute().parent

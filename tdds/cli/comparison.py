@@ -72,6 +72,8 @@ def compare(
     from tdds.comparison import compare_scores
     from tdds.tables import ScoreTable, check_same_samples, is_scores, read_column
 
+    if again := [source for i, source in enumerate(sources) if source in sources[:i]]:
+        raise ValueError(f"{again[0]} is named twice; expected another run.")
     y = None if labels is None else read_column(labels)
     asked = parse_list("method", method, str)
     tables = {source: ScoreTable.load(source) for source in sources if is_scores(Path(source))}

@@ -69,16 +69,19 @@ def select(
     check_output(output, force, scores)
     selection_writer(output)
     table = ScoreTable.load(scores)
-    method = next(iter(table.scores)) if method is None and len(table.scores) == 1 else method
-    values = _column(table, scores, method, f"--method {method} is not there" if method else "Say --method")
-    keeps = table.keeps[method]  # type: ignore[index]
+    if method is None:
+        if len(table.scores) > 1:
+            raise ValueError(f"Say --method: {scores} holds {', '.join(table.scores)}.")
+        (method,) = table.scores
+    values = _column(table, scores, method, f"--method {method} is not there")
+    keeps = table.keeps[method]
     chosen = SAMPLERS[sampler]()
     second = None
     if chosen.second is not None:
-        name = _same_settings(table.scores, str(method), chosen.second)
+        name = _same_settings(table.scores, method, chosen.second)
         second = _column(table, scores, name, f"--sampler {sampler} needs {chosen.second}")
         if chosen.second == "confidence":
-            _check_same_epochs(table, str(method), name)
+            _check_same_epochs(table, method, name)
     if chosen.needs_labels and table.labels is None:
         raise ValueError(f"--sampler {sampler} needs labels; {scores} holds none: score with --labels.")
     n_kept = count_kept(len(values), *parse_keep(pruning_rate, keep))
@@ -123,7 +126,7 @@ def _bound(scores: Any, coreset: Any, keeps: str) -> str:
     return bound
 
 
-def _column(table: Any, path: Path, method: str | None, why: str) -> Any:
+def _column(table: Any, path: Path, method: str, why: str) -> Any:
     """The scores of `method` in a table that was read from `path`."""
     if method not in table.scores:
         raise ValueError(f"{why}: {path} holds {', '.join(table.scores)}.")

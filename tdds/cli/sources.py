@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from tdds.cli.common import (
     AsJson,
@@ -43,6 +42,8 @@ def info(
 
     if is_scores(Path(source)):
         table = ScoreTable.load(source)
+        if as_json:
+            return print_json({"n_samples": table.n_samples, "scores": list(table.scores)} | table.origin())
         what = {"scores": ", ".join(table.scores), "n_samples": table.n_samples, "created_by": table.created_by}
         what |= {f"{name} {key}": value for name, p in table.parameters.items() for key, value in p.items()}
         what |= {f"source {key}": value for key, value in table.source.items()}
@@ -51,11 +52,10 @@ def info(
         what = describe(trajectory) | _parts_apart(source) | {"scoring": _cost_of_scoring(trajectory)}
     if as_json:
         return print_json(what)
-    grid = Table(show_header=False, box=None, pad_edge=False)
+    width = max(map(len, what))
     for key, value in what.items():
         shown = f"{value:,}" if type(value) is int else str(value)
-        grid.add_row(f"[dim]{escape(plain(key))}[/dim]", escape(plain(shown)))
-    out.print(grid)
+        out.print(f"[dim]{escape(plain(key)):{width}}[/dim]  {escape(plain(shown))}", highlight=False)
     return None
 
 
@@ -106,6 +106,7 @@ def verify(
             say(f"{name_epochs(epochs).capitalize()} {lack} {n_missing:,} {samples}: score with --missing carry.")
         n_damaged = sum(bool(epoch.problems) for epoch in report.epochs)
         state = f"{n_damaged} of them damaged" if n_damaged else "all whole"
+        state += f", and {len(report.strangers)} that are not of this store" if report.strangers else ""
         say(f"{path}: {len(report.epochs)} epochs, {state}.")
         for n_epochs in apart.values():
             say(f"Its parts came to {', '.join(map(str, n_epochs))} epochs; one counts when every part has it.")

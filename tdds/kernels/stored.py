@@ -52,7 +52,7 @@ def stored_kl_differences(stored, single, inner_magnitude, sums, out):
     stored : (n_samples, n_epochs, n_classes) array
         float32, float64, uint16 (bits of float16), int16 (bits of bfloat16) or uint8 (codes of log8).
     single, inner_magnitude : bool
-        As for `kl_differences`; True as the first is for all but float64.
+        As for `kl_differences`; `single` must be False for float64.
     sums : (n_samples, n_epochs) float64 array
     out : (n_samples, n_epochs - 1) float64 array
     """

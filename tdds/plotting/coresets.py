@@ -62,7 +62,13 @@ class ClassBalanceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, y: Any, *, class_names: Sequence[str] | None = None, ax: Axes | None = None
+        cls,
+        estimator: Any,
+        y: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        max_classes: int = 30,
+        ax: Axes | None = None,
     ) -> ClassBalanceDisplay:
         """Draw what a fitted selector, or `CoresetClassifier`, keeps.
 
@@ -72,6 +78,7 @@ class ClassBalanceDisplay:
         y : (n_samples,) integers
             Labels.
         class_names : sequence of str, optional
+        max_classes : int, default 30
         ax : matplotlib Axes, optional
             A new figure's where left out.
 
@@ -85,11 +92,17 @@ class ClassBalanceDisplay:
         check_is_fitted(estimator)
         selector = selector_of(estimator)
         y = check_labels(y, len(selector.support_), None)
-        return cls.from_indices(y, selector.sample_indices_, class_names=class_names, ax=ax)
+        return cls.from_indices(y, selector.sample_indices_, class_names=class_names, max_classes=max_classes, ax=ax)
 
     @classmethod
     def from_indices(
-        cls, y: Any, indices: Any, *, class_names: Sequence[str] | None = None, ax: Axes | None = None
+        cls,
+        y: Any,
+        indices: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        max_classes: int = 30,
+        ax: Axes | None = None,
     ) -> ClassBalanceDisplay:
         """Draw the classes of the samples at `indices`.
 
@@ -99,6 +112,7 @@ class ClassBalanceDisplay:
             Labels.
         indices : (n_kept,) integers
         class_names : sequence of str, optional
+        max_classes : int, default 30
         ax : matplotlib Axes, optional
 
         Raises
@@ -110,7 +124,7 @@ class ClassBalanceDisplay:
         if indices.dtype.kind not in "iu" or not indices.size or not 0 <= indices.min() <= indices.max() < len(y):
             raise ValueError(f"indices must be one or more integers from 0 to {len(y) - 1}.")
         kept, full = class_counts(y, indices)
-        return cls(kept, full, class_names=class_names).plot(ax)
+        return cls(kept, full, class_names=class_names, max_classes=max_classes).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> ClassBalanceDisplay:
         """Draw on `ax`, or on a new figure.

@@ -80,10 +80,10 @@ def write_report(
     check_choice("method", method, (None, *table.scores))
     check_real("pruning_rate", pruning_rate, 0, 1, high_is_legal=False)
     step = min(round(STEPS * pruning_rate), STEPS - 1)
-    people = _People(table, samples, trajectory, class_names)
+    shown = _Shown(table, samples, trajectory, class_names)
     kept = [count_kept(table.n_samples, k / STEPS) for k in range(STEPS)]
     names = sorted(table.scores, key=lambda one: (one != method, one != "tdds"))
-    methods = {one: _describe(one, table, people, kept) for one in names}
+    methods = {one: _describe(one, table, shown, kept) for one in names}
     data = {
         "file": shlex.quote(name),
         "kept": kept,
@@ -99,14 +99,14 @@ def write_report(
         name=name,
         table=table,
         methods=methods,
-        people=people,
+        shown=shown,
         step=step,
         kept=kept[step],
         data=data,
         facts=_facts(table),
         commands=_commands(table.source),
         command=command,
-        suspects=_suspects(table, people, trajectory),
+        suspects=_suspects(table, shown, trajectory),
         grid=None if trajectory is None else _grid(table, trajectory, step / STEPS),
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
@@ -118,8 +118,8 @@ def write_report(
         temporary.write_text(page, encoding="utf-8")
 
 
-class _People:
-    """What is known of each sample, from the scores and from what shows the samples."""
+class _Shown:
+    """What can be shown of each sample: its name, its label, its picture or its row."""
 
     def __init__(
         self,
@@ -170,40 +170,41 @@ class _People:
         return self._cards[sample]
 
 
-def _describe(name: str, table: ScoreTable, people: _People, kept: list[int]) -> dict[str, Any]:
+def _describe(name: str, table: ScoreTable, shown: _Shown, kept: list[int]) -> dict[str, Any]:
     """All that the page shows of one score."""
     scores = table.scores[name]
-    order = np.argsort(-preference(scores, table.keeps[name], people.labels), kind="stable")
+    order = np.argsort(-preference(scores, table.keeps[name], shown.labels), kind="stable")
     ranked = scores[order]
     thresholds = ranked[np.array(kept) - 1]
     edges = score_bins(scores)
     bins = bin_of(scores, edges)
-    scale = np.log if is_heavy_tailed(scores) else np.asarray
+    logarithmic = is_heavy_tailed(scores)
+    scale = np.log if logarithmic else np.asarray
 
     def place(values: Any) -> np.ndarray:
         """Where on the axis, in percent."""
         low, high = scale(edges[[0, -1]])
         return 100 * (scale(np.clip(values, edges[0], edges[-1])) - low) / (high - low)
 
-    labels = people.labels[order]
-    n_shown = max(1, min(_SHOWN // len(people.classes), (people.samples or Samples).n_shown))
+    labels = shown.labels[order]
+    n_shown = max(1, min(_SHOWN // len(shown.classes), (shown.samples or Samples).n_shown))
     ends = []
-    for c in people.classes[:_CLASSES]:
+    for c in shown.classes[:_CLASSES]:
         own = order[labels == c]
         n_most, n_least = (min(n_shown, half) for half in (-(-len(own) // 2), len(own) // 2))
-        ends.append((c, [people.card(i) for i in own[:n_most]], [people.card(i) for i in own[: -n_least - 1 : -1]]))
-    ticks = [tick for tick in _ticks(edges, is_heavy_tailed(scores)) if edges[0] <= tick <= edges[-1]]
+        ends.append((c, [shown.card(i) for i in own[:n_most]], [shown.card(i) for i in own[: -n_least - 1 : -1]]))
+    ticks = [tick for tick in _ticks(edges, logarithmic) if edges[0] <= tick <= edges[-1]]
     return {
         "keeps": table.keeps[name],
         "parameters": table.parameters[name],
         "summary": {"median": np.median(scores), "smallest": scores.min(), "largest": scores.max()},
         "ticks": [(f"{tick:g}", float(x)) for tick, x in zip(ticks, place(ticks), strict=True)],
-        "logarithmic": is_heavy_tailed(scores),
+        "logarithmic": logarithmic,
         "places": place(edges).round(3).tolist(),
         "ends": ends,
         "counts": np.bincount(bins, minlength=len(edges) - 1).tolist(),
         "live": {
-            "classes": _pack(np.searchsorted(people.classes, labels)),
+            "classes": _pack(np.searchsorted(shown.classes, labels)),
             "bins": _pack(bins[order]),
             "side": {"largest": "more", "smallest": "less"}.get(table.keeps[name]),
             "thresholds": [f"{value:.4g}" for value in thresholds],
@@ -230,23 +231,23 @@ def _ticks(edges: np.ndarray, logarithmic: bool) -> np.ndarray:
     return np.arange(np.ceil(low / size), np.floor(high / size) + 1) * size
 
 
-def _suspects(table: ScoreTable, people: _People, trajectory: Trajectory | None) -> dict[str, Any] | None:
+def _suspects(table: ScoreTable, shown: _Shown, trajectory: Trajectory | None) -> dict[str, Any] | None:
     """The samples whose labels look wrong, and by which score; None where nothing tells."""
-    if not people.has_labels:
+    if not shown.has_labels:
         return None
     held = {name: table.scores[name] for name in SUSPICION if name in table.scores}
     if not held and trajectory is not None and trajectory.n_classes is not None:
-        held = compute_scores(open_trajectory(trajectory, labels=people.labels), {"aum": AUM()})
+        held = compute_scores(open_trajectory(trajectory, labels=shown.labels), {"aum": AUM()})
     if not held:
         return None
     name, scores = next(iter(held.items()))
     order = np.argsort(-preference(scores, SUSPICION[name]), kind="stable")[:_SUSPECTS]
     cards = []
     for sample in order.tolist():
-        card = people.card(sample) | {"score": f"{scores[sample]:.3g}", "said": None}
+        card = shown.card(sample) | {"score": f"{scores[sample]:.3g}", "said": None}
         if trajectory is not None and trajectory.n_classes is not None:
             mean = read_sample(trajectory, sample).mean(axis=0)
-            card["said"] = f"{people.class_names[mean.argmax()]} ({mean.max():.0%})"
+            card["said"] = f"{shown.class_names[mean.argmax()]} ({mean.max():.0%})"
         cards.append(card)
     return {"method": name, "end": SUSPICION[name], "formula": METHODS[name].__doc__.split("\n")[0], "cards": cards}
 

@@ -128,10 +128,10 @@ class Rows(Samples):
     n_shown: ClassVar[int] = 3
 
     def __init__(self, path: Path) -> None:
-        with file_errors(path, "rows"), open(path, newline="", encoding="utf-8") as file:
+        with file_errors(path, "rows"), open(path, newline="", encoding="utf-8-sig") as file:
             if path.suffix == ".csv":
                 rows = csv.reader(file)
-                self._names, self._rows = next(rows, []), list(rows)
+                self._names, self._rows = next(rows, []), [row for row in rows if row]  # csv's empty lines
             else:
                 self._names, self._rows = ["text"], [[line.rstrip("\r\n")] for line in file]
         self.n_samples = len(self._rows)

@@ -33,7 +33,7 @@ def make_score(method: str | Score, **parameters: Any) -> Score:
 
 
 def default_K(n_epochs: int | None) -> int:
-    """The usual width of a window, 10, or all epochs of a shorter trajectory; no window is narrower than 3."""
+    """The usual width of a window, 10, or all epochs where they are fewer; no window is narrower than 3."""
     return 10 if n_epochs is None else max(3, min(10, n_epochs))
 
 
@@ -65,7 +65,7 @@ def make_scores(method: str | Score | Sequence[str | Score], **parameters: Any) 
             if {"T", "K"} & varied and None not in (setting.get("T"), setting.get("K")) and setting["K"] > setting["T"]:
                 continue
             settings = ",".join(f"{name}={setting[name]}" for name in own if name in varied)
-            _add(scores, f"{one}:{settings}" if settings else one, make_score(one, **setting))
+            _add(scores, f"{one}:{settings}" if settings else one, METHODS[one](**setting))
     if not scores:
         raise ValueError(f"Nothing to compute: method={method!r}, T={parameters.get('T')}, K={parameters.get('K')}.")
     return scores

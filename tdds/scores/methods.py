@@ -51,7 +51,7 @@ class Score(Protocol):
     def windows(self) -> Windows | None:
         """What `reduce` wants of the windows of its series; None where it wants the series itself."""
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
+    def check(self, n_epochs: int | None) -> int | None:
         """The number of epochs read, None for all of a stream; raises where the parameters do not fit `n_epochs`."""
 
     def series(self, kind: str) -> Series | None:
@@ -86,7 +86,7 @@ class _Method:
 class _OfNoEpoch(_Method):
     """A method that reads nothing of the trajectory but its number of samples."""
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
+    def check(self, n_epochs: int | None) -> int | None:
         return 0
 
     def series(self, kind: str) -> None:
@@ -122,8 +122,8 @@ class TDDS(_Method):
         check_choice("formulation", self.formulation, tuple(FORMULATIONS))
         check_choice("loss", self.loss, LOSSES)
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
-        return check_windows(self.T, self.K, n_epochs, in_memory=in_memory)
+    def check(self, n_epochs: int | None) -> int | None:
+        return check_windows(self.T, self.K, n_epochs)
 
     def series(self, kind: str) -> Series:
         if self.loss == "el2n":
@@ -132,7 +132,7 @@ class TDDS(_Method):
             return LossDifferences()
         if self.loss == "ce":
             return CEDifferences()
-        # Float32 terms are off by 1e-7: all that 2 or 3 differences may differ by, if they are alike, but not 7.
+        # Float32 terms are off by 1e-7: two or three differences may lie as close, and their variance were rounding.
         return KLDifferences(FORMULATIONS[self.formulation][0] and self.magnitude, single=self.K >= 8)
 
     @property
@@ -163,8 +163,8 @@ class _OverEpochs(_Method):
     def __post_init__(self) -> None:
         self.check(None)
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
-        return check_epochs(self.name, self.T, n_epochs, self.least, self.default_T, in_memory=in_memory)
+    def check(self, n_epochs: int | None) -> int | None:
+        return check_epochs(self.name, self.T, n_epochs, self.least, self.default_T)
 
 
 @dataclass(frozen=True)
@@ -188,17 +188,15 @@ class _OverWindows(_OverEpochs):
         check_integer("K", self.K, 2)
         self.check(None)
 
-    def check(self, n_epochs: int | None, *, in_memory: bool = False) -> int | None:
-        return check_epochs(self.name, self.T, n_epochs, self.K, self.default_T, windows=True, in_memory=in_memory)
+    def check(self, n_epochs: int | None) -> int | None:
+        return check_epochs(self.name, self.T, n_epochs, self.K, self.default_T, windows=True)
 
     def series(self, kind: str) -> Series:
         return TargetProbability()
 
     def deviations(self, series: np.ndarray) -> np.ndarray:
         """The standard deviation (ddof 1) of every window, (n_samples, n_windows)."""
-        out = np.empty((len(series), series.shape[1] - self.K + 1))
-        kernels.windowed_variance(series, True, out)
-        return out / math.sqrt(self.K - 1)
+        return WindowedVariances(self.K, magnitude=False, root=True)(series) / math.sqrt(self.K - 1)
 
 
 @dataclass(frozen=True)
@@ -353,9 +351,8 @@ class Variability(_OverEpochs):
         return TargetProbability()
 
     def reduce(self, series: np.ndarray) -> np.ndarray:
-        out = np.empty((len(series), 1))
-        kernels.windowed_variance(series, True, out)
-        return out[:, 0] / math.sqrt(series.shape[1])
+        n_epochs = series.shape[1]
+        return WindowedVariances(n_epochs, magnitude=False, root=True)(series)[:, 0] / math.sqrt(n_epochs)
 
 
 @dataclass(frozen=True)
@@ -410,12 +407,8 @@ class EVA(_OverEpochs):
 
     def reduce(self, series: np.ndarray) -> np.ndarray:
         n_epochs = series.shape[1]
-        width = max(2, n_epochs // 20)
-        raw = np.empty((len(series), 2))
-        for column, first in enumerate((0, n_epochs // 2)):
-            window = np.ascontiguousarray(series[:, first : first + width])
-            kernels.windowed_variance(window, False, raw[:, column : column + 1])
-        return raw
+        variance = WindowedVariances(max(2, n_epochs // 20), magnitude=False)
+        return np.hstack([variance(series[:, first : first + variance.width]) for first in (0, n_epochs // 2)])
 
     def finish(self, raw: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         totals = [math.fsum(column) or 1.0 for column in raw.T]  # exact: the order of the samples changes nothing

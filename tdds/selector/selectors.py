@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from tdds.engine import MEMORY_LIMIT
-from tdds.online import OnlineTDDS
+from tdds.online import EpochwiseTDDS
 from tdds.samplers import SAMPLERS, Top, count_kept
 from tdds.scores import FORMULATIONS, LOSSES, MARGINS, METHODS, TDDS, make_score, preset
 from tdds.selector.base import Selector
@@ -189,7 +189,7 @@ class TDDSSelector(Selector):
         if np.ndim(epoch_probs):
             count_kept(len(epoch_probs), self.pruning_rate, self.n_select)
         begun = getattr(self, "_online", None)
-        online = begun or OnlineTDDS(self._score(), kind=self.kind)
+        online = begun or EpochwiseTDDS(self._score(), kind=self.kind)
         self._check_unchanged(online)
         online.update(epoch_probs, y)
         if begun is None:

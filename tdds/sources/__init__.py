@@ -16,7 +16,8 @@ from typing import Any
 import h5py
 
 from tdds import store
-from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, ZarrTrajectory, dataset_names
+from tdds.npz import open_npz
+from tdds.sources.arrays import ArrayTrajectory, HDF5Trajectory, NpyFile, ZarrTrajectory, coded_dtype, dataset_names
 from tdds.sources.arrival import ArrivalTrajectory, NpyDirectory, NpzTrajectory, StoreTrajectory, read_npz
 from tdds.sources.base import Read, Trajectory, as_array, decode
 from tdds.sources.jsonl import CartographyLogs, DatacullLogs, DynUncLogs
@@ -83,7 +84,7 @@ def open_trajectory(
         What the values are; left out, what the file says, logits for ``{t}_Output.npy``, probs otherwise.
     missing : {"error", "carry"}, default "error"
         What to do where logs in arrival order lack a sample at an epoch: raise, or repeat its value of the epoch
-        before; before its first, its first, be it past T. An array lacks none.
+        before; before the sample's first epoch, its value of that one, even if that lies past T. An array lacks none.
     damaged : {"unchecked", "error", "skip"}, default "unchecked"
         Whether the values of a store or a packed file are held against their checksums, which reads all of it once
         more. Unchecked, an error is raised only where something cannot be read or is no distribution. "error" raises
@@ -121,6 +122,10 @@ def open_trajectory(
     if isinstance(source, Trajectory):
         if kind not in (None, source.kind):
             raise ValueError(f"kind={kind!r}, but {source!r} holds {source.kind}; open it with that kind instead.")
+        if missing == "carry" and getattr(source, "missing", "carry") != "carry":
+            raise ValueError(
+                f"missing='carry', but {source!r} was opened without; open it with missing='carry' instead."
+            )
         # Labels given here are not the caller's object's; a stream is read once anyway and must not be read by two.
         trajectory = copy.copy(source) if given and not isinstance(source, EpochStream) else source
     elif isinstance(source, (str, os.PathLike)):
@@ -129,7 +134,7 @@ def open_trajectory(
         trajectory = EpochStream(source, kind=kind)
     elif isinstance(source, h5py.Dataset):
         said = {name: asked or store.said(source, name) for name, asked in (("axes", axes), ("kind", kind))}
-        trajectory = ArrayTrajectory(source, **said, name=source.name)
+        trajectory = ArrayTrajectory(source, **said, dtype=coded_dtype(source), name=source.name)
     else:
         if axes is None and _is_list_of(1, source):
             raise TrajectoryError(
@@ -181,9 +186,11 @@ def _open_path(
     if path.suffix == ".npy":
         return NpyFile(path, axes=axes, kind=kind)
     if path.suffix == ".npz":
-        held, arrays = read_npz(path)
-        if "index" in arrays:
+        with open_npz(path) as file:
+            in_arrival_order = "index" in file
+        if in_arrival_order:
             return NpzTrajectory(path, kind=kind, missing=missing)
+        held, arrays = read_npz(path)
         trajectory = ArrayTrajectory(arrays[held], axes=axes, kind=kind or held, name=source)
         for what in {"labels", "ids"} & arrays.keys() - set(given):
             with trajectory.leaving_out(what):

@@ -43,7 +43,7 @@ class ArrayTrajectory(Trajectory):
         axes = resolve_axes(axes, len(values.shape))
         size = dict(zip(axes, values.shape, strict=True))
         self.n_samples, self.n_epochs, self.n_classes = size["N"], size["T"], size.get("C")
-        self.kind = resolve_kind(kind, axes, default="probs")
+        self.kind = resolve_kind(kind, losses="C" not in axes, default="probs")
         self.dtype = float_name(values.dtype) if dtype is None else dtype
         self.name = name
         self._values = values

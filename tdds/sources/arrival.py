@@ -6,7 +6,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,8 @@ class ArrivalTrajectory(Trajectory):
     def __init__(self, *, missing: str = "error") -> None:
         check_choice("missing", missing, ("error", "carry"))
         self.missing = missing
+        #: Row of each sample, (n_samples,) int32, -1 where it is missing, for each epoch read so far.
+        self._rows: dict[int, np.ndarray] = {}
 
     @abstractmethod
     def index(self, epoch: int) -> np.ndarray:
@@ -57,11 +58,6 @@ class ArrivalTrajectory(Trajectory):
     @property
     def chunk(self) -> tuple[int, int]:
         return self.n_samples, 1
-
-    @cached_property
-    def _rows(self) -> dict[int, np.ndarray]:
-        """Row of each sample, (n_samples,) int32, -1 where it is missing, for each epoch read so far."""
-        return {}
 
     def _count_samples(self) -> int:
         """The number of samples, from what epoch 0 names; where it may lack some, from what every epoch names."""
@@ -100,7 +96,7 @@ class ArrivalTrajectory(Trajectory):
         return self._rows[epoch]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_rows"}
+        return self.__dict__ | {"_rows": {}}
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
@@ -243,7 +239,7 @@ class NpzTrajectory(ArrivalTrajectory):
             )
         self.path = path
         self.name = str(path)
-        self.kind = resolve_kind(kind, "NTC", default=held)
+        self.kind = resolve_kind(kind, losses=False, default=held)
         self.n_epochs, self._n_rows, self.n_classes = self._values.shape
         self.dtype = float_name(self._values.dtype)
         self.n_samples = self._count_samples() if self.n_epochs else 0
@@ -269,7 +265,7 @@ class StoreTrajectory(ArrivalTrajectory):
         self.damaged = damaged
         self._shards = store.list_shards(path) if damaged == "unchecked" else self._verified_shards()
         self.name = str(path)
-        self.kind = resolve_kind(kind, "NT" if header.n_classes is None else "NTC", default=header.kind)
+        self.kind = resolve_kind(kind, losses=header.n_classes is None, default=header.kind)
         self.dtype = header.dtype
         self.n_samples, self.n_epochs, self.n_classes = header.n_samples, len(self._shards), header.n_classes
         check_not_empty(self)

@@ -133,7 +133,7 @@ class Trajectory(ABC):
         return _Part(self, start, stop)
 
     def carried(self, start: int, stop: int) -> tuple["Trajectory", int]:
-        """What a pickled `part` takes along, and where `start` is in it; here all that is not for the whole."""
+        """What a pickled `part` takes along, and where `start` is in it; here a copy without labels and ids."""
         bare = copy.copy(self)
         bare.labels = bare.ids = bare._state = None
         return bare, start
@@ -224,8 +224,9 @@ def resolve_axes(axes: str | None, n_axes: int) -> str:
     return without_classes
 
 
-def resolve_kind(kind: str | None, axes: str, *, default: str) -> str:
-    if "C" not in axes:
+def resolve_kind(kind: str | None, *, losses: bool, default: str) -> str:
+    """What the values are: `kind`, or `default` where it is None; "losses" where they have no axis of classes."""
+    if losses:
         if kind not in (None, "losses"):
             raise ValueError(
                 f"kind={kind!r}, but values without an axis of classes are losses; leave kind out, or pass values of "

@@ -69,8 +69,7 @@ class NpyEpochs(NpyDirectory):
         self.path, self.name = path, str(path)
         self._files = NumberedFiles(path, self.pattern)
         self.n_epochs = self._files.n_epochs
-        n_axes = map_npy(self._file(0)).ndim
-        self.kind = resolve_kind(kind, "NT" if n_axes == 1 else "NTC", default="probs")
+        self.kind = resolve_kind(kind, losses=map_npy(self._file(0)).ndim == 1, default="probs")
         self._measure()
         self._in_order = np.arange(self.n_samples, dtype=np.int32)
 

@@ -28,8 +28,8 @@ class EpochStream(Trajectory):
             )
         self.n_samples = len(first)
         self.n_classes = first.shape[1] if first.ndim == 2 else None
-        self.kind = resolve_kind(kind, "NTC" if first.ndim == 2 else "NT", default="probs")
-        self.dtype = float_name(first.dtype)
+        self.kind = resolve_kind(kind, losses=first.ndim == 1, default="probs")
+        self._dtype, self.dtype = first.dtype, float_name(first.dtype)
         check_not_empty(self)
 
     @property
@@ -58,10 +58,9 @@ class EpochStream(Trajectory):
             for e in range(out.shape[1]):
                 if not self.holds(epoch + e):
                     raise TrajectoryError(f"The iterable of epochs ended after {self.n_epochs}.")
-                if self._next.shape != shape:
-                    raise TrajectoryError(
-                        f"Epoch {epoch + e} has shape {self._next.shape}; expected {shape} as epoch 0."
-                    )
+                for what, expected in (("shape", shape), ("dtype", self._dtype)):
+                    if (found := getattr(self._next, what)) != expected:
+                        raise TrajectoryError(f"Epoch {epoch + e} has {what} {found}; expected {expected} as epoch 0.")
                 out[:, e] = decode(self._next, self.dtype, out.dtype)
 
         yield read

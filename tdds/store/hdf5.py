@@ -246,16 +246,17 @@ def check_local(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> None:
 
 def own_dataset(file: h5py.File, name: str, dtype: str | None = None) -> h5py.Dataset:
     """The dataset `name`, which must be inside the file itself and of that dtype."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+    dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset):
         raise TrajectoryError(f"{file.filename}: expected a dataset {name!r} inside the file, without links to others.")
-    if file[name].is_virtual:
+    if dataset.is_virtual:
         raise TrajectoryError(
             f"{file.filename}: {name!r} is a virtual dataset; expected one that holds its own values."
         )
-    check_local(file[name], file.filename)
-    if dtype is not None and file[name].dtype != np.dtype(dtype):
-        raise TrajectoryError(f"{file.filename}: {name!r} has dtype {file[name].dtype}, expected {np.dtype(dtype)}.")
-    return file[name]
+    check_local(dataset, file.filename)
+    if dtype is not None and dataset.dtype != np.dtype(dtype):
+        raise TrajectoryError(f"{file.filename}: {name!r} has dtype {dataset.dtype}, expected {np.dtype(dtype)}.")
+    return dataset
 
 
 def holds_whole_rows(dataset: h5py.Dataset) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,4 +59,4 @@ def read_column(place: str, what: str = "labels") -> np.ndarray:
 
 
 def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdigit() and str(int(text)) == text  # "000123" is a name
+    return re.fullmatch("0|-?[1-9][0-9]*", text) is not None  # "000123" is a name

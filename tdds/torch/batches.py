@@ -6,7 +6,7 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor
 from tdds.store import LOG8_RANGE
 from tdds.validation import check_choice
 
+DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64", "bfloat16")}
+STORED_DTYPES = DTYPES | {"log8": torch.uint8}  # its codes
 _QUEUED = 16  # batches on their way; the training loop waits for the disk beyond them
 
 
@@ -131,26 +133,34 @@ def to_host(tensor: Tensor) -> Tensor:
     return host.copy_(tensor, non_blocking=tensor.is_cuda)
 
 
-def torch_dtype(dtype: str | torch.dtype, *, stored: bool = False) -> torch.dtype:
-    """The dtype of that name; `stored` allows "log8", whose codes are uint8."""
+def dtype_name(dtype: str | torch.dtype, known: Iterable[str]) -> str:
+    """The name of `dtype`, a dtype or its name; raises where it is none of `known`."""
     name = str(dtype).removeprefix("torch.")
-    check_choice("dtype", name, ("float16", "float32", "float64", "bfloat16", "log8")[: 5 if stored else 4])
-    return torch.uint8 if name == "log8" else getattr(torch, name)
+    check_choice("dtype", name, tuple(known))
+    return name
 
 
-def rank_and_world_size() -> tuple[int, int]:
-    """Of `torch.distributed`, or 0 and 1.
+def rank_and_world_size(
+    rank: int | None, world_size: int | None, names: tuple[str, str] = ("part", "n_parts")
+) -> tuple[int, int]:
+    """As they are given, both or neither, under `names`; else of `torch.distributed`, or 0 and 1.
 
     Raises
     ------
+    ValueError
+        One of the two is given.
     RuntimeError
         The environment says that this is one of several processes, and they are not initialised.
     """
+    if (rank is None) != (world_size is None):
+        raise ValueError(f"{names[0]}={rank} and {names[1]}={world_size}; pass both, or neither.")
+    if rank is not None and world_size is not None:
+        return rank, world_size
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise RuntimeError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']}, but torch.distributed is not initialised: call "
-            "init_process_group() first, or pass part= and n_parts=."
+            f"init_process_group() first, or pass {names[0]}= and {names[1]}=."
         )
     return 0, 1

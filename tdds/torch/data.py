@@ -163,10 +163,7 @@ class CoresetSampler(Sampler[int]):
         rank: int | None = None,
         drop_last: bool = False,
     ) -> None:
-        if (rank is None) != (num_replicas is None):
-            raise ValueError(f"rank={rank} and num_replicas={num_replicas}; pass both, or neither.")
-        if rank is None or num_replicas is None:
-            rank, num_replicas = rank_and_world_size()
+        rank, num_replicas = rank_and_world_size(rank, num_replicas, ("rank", "num_replicas"))
         if check_integer("rank", rank, 0) >= check_integer("num_replicas", num_replicas, 1):
             raise ValueError(f"rank={rank} of num_replicas={num_replicas}; expected 0 to {num_replicas - 1}.")
         self.indices, _ = _as_coreset(coreset, None)

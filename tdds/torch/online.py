@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tdds.kernels import EPS
-from tdds.scores import FORMULATIONS, TDDS, CEDifferences, ErrorNorm, KLDifferences
-from tdds.torch.batches import Background, as_batch, as_kind, check_logits, torch_dtype
+from tdds.scores import TDDS, ErrorNorm, KLDifferences, LossDifferences
+from tdds.torch.batches import DTYPES, Background, as_batch, as_kind, check_logits, dtype_name
 from tdds.validation import TrajectoryError, check_choice, check_integer, check_labels, missing_sample
 
 
@@ -102,13 +102,13 @@ class OnlineTDDS:
             raise ValueError(f"loss={self.score.loss!r} needs labels; pass labels=, one integer a sample.")
         self._series: Any = series
         self.missing, self.duplicates = missing, duplicates
-        self.dtype, self.device = torch_dtype(dtype), torch.device(device)
+        self.dtype, self.device = DTYPES[dtype_name(dtype, DTYPES)], torch.device(device)
         self.n_epochs = 0
         self._n_rows = self._epoch_row = 0  # rows taken so far, and when the epoch began
         row = () if n_classes is None else (check_integer("n_classes", n_classes, 1),)
-        self._labels = None if labels is None else torch.from_numpy(check_labels(labels, n_samples, n_classes))
-        if self._labels is not None:
-            self._labels = self._labels.to(self.device)
+        self._labels: Any = None
+        if labels is not None:
+            self._labels = torch.from_numpy(check_labels(labels, n_samples, n_classes)).to(self.device)
         new: dict[str, Any] = {"device": self.device}
         self._state = {
             "previous": torch.zeros((n_samples, *row), dtype=self.dtype, **new),
@@ -228,10 +228,12 @@ class OnlineTDDS:
         ValueError
             It is of other samples, classes or parameters: the first is named.
         """
-        self._wait()
         for name, ours in self._settings().items():
             if name not in state or state[name] != ours:
                 raise ValueError(f"This state has {name}={state.get(name)!r}, this object {name}={ours!r}.")
+        if self._background is not None:
+            self._background.wait()
+            self._background.error = None
         for name, tensor in self._state.items():
             tensor.copy_(state[name])
         self.n_epochs, self._n_rows, self._epoch_row = state["n_epochs"], state["n_rows"], state["epoch_row"]
@@ -286,19 +288,20 @@ class OnlineTDDS:
             moved = current - previous
             terms = current * torch.log1p(moved / (previous + EPS))
             return (terms.abs() if self._series.inner_magnitude else terms - moved).sum(dim=1)
-        if self._labels is not None and isinstance(self._series, (CEDifferences, ErrorNorm)):
-            labels = self._labels[index][:, None]
-            if isinstance(self._series, ErrorNorm):
-                return (current - torch.zeros_like(current).scatter_(1, labels, 1.0)).square().sum(dim=1).sqrt()
-            return ((current.gather(1, labels) + EPS).log() - (previous.gather(1, labels) + EPS).log())[:, 0]
-        return current - previous
+        if isinstance(self._series, LossDifferences):
+            return current - previous
+        labels = self._labels[index][:, None]
+        if isinstance(self._series, ErrorNorm):
+            return (current - torch.zeros_like(current).scatter_(1, labels, 1.0)).square().sum(dim=1).sqrt()
+        return ((current.gather(1, labels) + EPS).log() - (previous.gather(1, labels) + EPS).log())[:, 0]
 
     def _variances(self) -> Tensor:
         """Eq. 11 of the window of the last K epochs, (n_samples,), in two passes, shifted by one of its values."""
-        diffs = self._state["diffs"].abs() if self.score.magnitude else self._state["diffs"]
+        windows = self.score.windows
+        diffs = self._state["diffs"].abs() if windows.magnitude else self._state["diffs"]
         shifted = diffs - diffs[0]
         total = (shifted - shifted.mean(dim=0)).square().sum(dim=0)
-        return total.sqrt() if FORMULATIONS[self.score.formulation][1] else total
+        return total.sqrt() if windows.root else total
 
     def _check_epoch(self, seen: Tensor) -> None:
         outside, invalid, twice = self._state["faults"].tolist()

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from tdds.store import TrajectoryWriter
-from tdds.torch.batches import Background, as_batch, as_kind, check_logits, rank_and_world_size, torch_dtype
+from tdds.torch.batches import (
+    STORED_DTYPES,
+    Background,
+    as_batch,
+    as_kind,
+    check_logits,
+    dtype_name,
+    rank_and_world_size,
+)
 from tdds.torch.online import OnlineTDDS
 from tdds.validation import TrajectoryError, check_choice
 
@@ -112,17 +120,14 @@ class TrajectoryRecorder:
         keep_epochs: int | None = None,
     ) -> None:
         check_choice("on_error", on_error, ("raise", "warn"))
-        if (part is None) != (n_parts is None):
-            raise ValueError(f"part={part} and n_parts={n_parts}; pass both, or neither.")
-        if part is None or n_parts is None:
-            part, n_parts = rank_and_world_size()
-        self._dtype = torch_dtype(dtype, stored=True)
+        part, n_parts = rank_and_world_size(part, n_parts)
+        name = dtype_name(dtype, STORED_DTYPES)
         self._writer = TrajectoryWriter(
             path,
             n_samples,
             n_classes,
             kind=kind,
-            dtype="log8" if self._dtype == torch.uint8 else str(self._dtype).removeprefix("torch."),
+            dtype=name,
             labels=labels,
             ids=ids,
             split=split,
@@ -134,7 +139,7 @@ class TrajectoryRecorder:
         self.path = self._writer.path
         self.on_error = on_error
         self._n_parts = n_parts
-        self._kind = kind
+        self._kind, self._dtype = kind, STORED_DTYPES[name]
         self._shape = n_samples, None if kind == "losses" else n_classes
         self._warned = False
         self._checked = kind in ("logits", "losses")  # that the first batch holds logits
