@@ -77,8 +77,8 @@ def score_trajectory(
     T : int, optional
         Only the first T epochs count, later ones are not read. Left out, all, but the first 10 for "el2n" and the
         first 30 for "dual", as their authors do. "entropy", "margin", "least_confidence" and "loss" look at the last
-        of them, and alone read no other. For "tdds" at beta = 0.9 the last K of them carry 90 % of the score, so T
-        decides *which stage of training* is looked at.
+        of them. For "tdds" at beta = 0.9 the last K of them carry 90 % of the score, so T decides *which stage of
+        training* is looked at.
     K : int, default 10
         Width of a window, in epochs, of "tdds" (at least 3), "dyn_unc" and "dual"; the others have none.
     beta : float in [0, 1], default 0.9
@@ -339,19 +339,19 @@ def _reduce(
 def _series_columns(
     trajectory: Trajectory, plan: Plan, read: Read, start: int, stop: int, buffer: np.ndarray
 ) -> tuple[int, dict[Series, np.ndarray]]:
-    """Where the epochs end, and every series at its span of them, for samples start ... stop - 1.
+    """How many epochs there were, and every series at its span of them, for samples start ... stop - 1.
 
     Blocks of fewer epochs than are read share one epoch with the next, for the series that lie between epochs.
     """
     columns: dict[Series, list[np.ndarray]] = {one: [] for one in plan.spans}
     width = plan.block[1]
     last = None
-    epoch = plan.start
-    while (plan.stop is None or epoch < plan.stop) and trajectory.holds(epoch):
+    epoch = 0
+    while (plan.n_epochs is None or epoch < plan.n_epochs) and trajectory.holds(epoch):
         shared = last is not None
-        # A stream may end before `plan.stop`: it is read one epoch after the other.
+        # A stream may end before that: it is read one epoch after the other.
         whole = width == plan.n_epochs and not isinstance(trajectory, EpochStream)
-        n_read = width if whole else min(width - 1, (plan.stop or epoch + 1) - epoch)
+        n_read = width if whole else min(width - 1, (plan.n_epochs or epoch + 1) - epoch)
         shape = (stop - start, n_read + shared, *trajectory.row_shape)
         block = buffer[: int(np.prod(shape))].reshape(shape)
         if last is not None:
@@ -361,7 +361,7 @@ def _series_columns(
         for one, piece in _of_block(block, wanted, trajectory, start, epoch - shared).items():
             columns[one].append(piece)
         epoch += n_read
-        last = block[:, -1].copy() if epoch != plan.stop else None
+        last = block[:, -1].copy() if epoch != plan.n_epochs else None
     nothing = np.empty((stop - start, 0))
     return epoch, {one: np.concatenate([nothing, *pieces], axis=1) for one, pieces in columns.items()}
 

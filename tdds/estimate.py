@@ -104,8 +104,8 @@ def _try_run(source: SortedRuns, plan: Plan) -> tuple[float, Trajectory]:
     _, _, values, _ = next(source.parse(0))
     np.save(source.path / "try.npy", values)
     seconds = (time.perf_counter() - start) * (plan.n_epochs or 0) / len(values)
-    few = values[: max(1, 2 * BLOCK_BYTES // (row_bytes(source) * (plan.stop or 1)))]
-    still = np.repeat(few[:, np.newaxis], plan.stop or 0, axis=1)
+    few = values[: max(1, 2 * BLOCK_BYTES // (row_bytes(source) * (plan.n_epochs or 1)))]
+    still = np.repeat(few[:, np.newaxis], plan.n_epochs or 0, axis=1)
     trajectory = ArrayTrajectory(still, kind=source.kind, dtype=source.dtype)
     trajectory.name_samples(None if source.labels is None else source.labels[: len(few)])
     return seconds, trajectory

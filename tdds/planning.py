@@ -56,36 +56,28 @@ class Plan:
 
     series: Mapping[str, Series]  # of each score
     spans: Mapping[Series, tuple[int, int | None]]  # first and one past the last epoch at which each is wanted
-    start: int
-    stop: int | None  # one past the last epoch; None for all of a stream
+    n_epochs: int | None  # None for all of a stream
     block: tuple[int, int]  # samples and epochs
     task_samples: int
     n_workers: int
 
-    @property
-    def n_epochs(self) -> int | None:
-        return None if self.stop is None else self.stop - self.start
-
 
 def plan_reading(trajectory: Trajectory, scores: Mapping[str, Score], memory_limit: float, n_jobs: int | None) -> Plan:
     """The plan of one reading for all `scores`; `memory_limit` in MiB, `n_jobs` as for `score_trajectory`."""
-    stop = count_epochs(trajectory, scores)
-    streams = isinstance(trajectory, EpochStream)
+    n_epochs = count_epochs(trajectory, scores)
     series: dict[str, Any] = {name: score.series(trajectory.kind) for name, score in scores.items()}
     spans: dict[Series, tuple[int, int | None]] = dict.fromkeys(series.values(), (0, None))
-    if stop is not None:
+    if n_epochs is not None:
         for one in spans:
-            wanted = [span_of(score, stop) for name, score in scores.items() if series[name] == one]
+            wanted = [span_of(score, n_epochs) for name, score in scores.items() if series[name] == one]
             spans[one] = min(first for first, _ in wanted), max(last for _, last in wanted)
-    start = 0 if streams else min(first for first, _ in spans.values())
-    n_epochs = None if stop is None else stop - start
     backend, in_force = get_active_backend(prefer="threads")  # joblib's `effective_n_jobs` asks that of processes
     n_jobs = in_force if n_jobs is None else n_jobs
-    n_workers = 1 if streams else backend.effective_n_jobs(n_jobs)
+    n_workers = 1 if isinstance(trajectory, EpochStream) else backend.effective_n_jobs(n_jobs)
     check_real("memory_limit", memory_limit, 1, np.inf)
     share = -(-trajectory.n_samples // n_workers)
     block = block_shape(trajectory, n_epochs, share, int(min(memory_limit, 2**40) * 2**20) // n_workers, len(spans))
-    return Plan(series, spans, start, stop, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
+    return Plan(series, spans, n_epochs, block, task_rows(trajectory, n_epochs, share, block[0]), n_workers)
 
 
 def task_rows(trajectory: Trajectory, n_epochs: int | None, share: int, rows: int) -> int:
