@@ -236,6 +236,7 @@ EXPERIMENTS = {
         "Noise floor: recordings that differ only in seed, and the averages of their scores",
         compare(leading, averages, highest=True),
         columns="recordings",
+        paired=True,
     ),
     "overlap": Experiment(
         "Of a coreset, the share that the recording of seed 0 chooses too",
