@@ -398,7 +398,8 @@ def test_interval():
 def test_methods_come_best_first_and_chance_begins_no_table():
     experiment = SimpleNamespace(rows="label", columns="pruning_rate")
     values = {("random", 0.9): [55.0], ("aum", 0.5): [80.0], ("aum", 0.9): [50.0], ("tdds", 0.9): [60.0, 62.0]}
-    assert axes_of(values | {("el2n", 0.5): []}, experiment) == (["tdds", "random", "aum"], [0.5, 0.9])
+    empty = {("el2n", 0.5): [], ("random", 0.7): [70.0]}
+    assert axes_of(values | empty, experiment) == (["tdds", "random", "aum"], [0.5, 0.9])
     assert is_begun(values, experiment)
     assert not is_begun(values | {("tdds", 0.9): []}, experiment)
 

@@ -53,12 +53,13 @@ def half_width(values: list[float]) -> float:
 
 
 def axes_of(values: Values, experiment: Experiment) -> tuple[list[Any], list[Any]]:
-    """Rows and columns that hold something: numbers ascending, words as they come, but methods best first.
+    """Rows, and columns, that hold something: numbers ascending, words as they come, but methods best first.
 
-    Best by the last column that they have a value in.
+    Best by the last column that they have a value in. A random choice alone fills no column.
     """
     filled = {place: found for place, found in values.items() if found}
-    rows, columns = (_in_order(place[axis] for place in filled) for axis in (0, 1))
+    rows = _in_order(row for row, _ in filled)
+    columns = _in_order(column for row, column in filled if row != "random")
     if experiment.rows == "label":
         last = {row: np.mean(filled[row, column]) for row in rows for column in columns if (row, column) in filled}
         rows.sort(key=last.__getitem__, reverse=True)
