@@ -349,7 +349,7 @@ def _series_columns(
     epoch = 0
     while (plan.n_epochs is None or epoch < plan.n_epochs) and trajectory.holds(epoch):
         shared = last is not None
-        # A stream may end before that: it is read one epoch after the other.
+        # A stream may end before `plan.n_epochs`: it is read one epoch after the other.
         whole = width == plan.n_epochs and not isinstance(trajectory, EpochStream)
         n_read = width if whole else min(width - 1, (plan.n_epochs or epoch + 1) - epoch)
         shape = (stop - start, n_read + shared, *trajectory.row_shape)

@@ -11,7 +11,7 @@ from tdds.engine import FOUND_LATER, check_finite, checked_tile, what_lacks
 from tdds.planning import BLOCK_BYTES, row_bytes
 from tdds.scores import TDDS
 from tdds.sources import EpochStream, Trajectory, as_array, decode
-from tdds.validation import TrajectoryError, check_labels
+from tdds.validation import check_alike, check_labels
 
 
 class EpochwiseTDDS:
@@ -56,10 +56,7 @@ class EpochwiseTDDS:
             return
         values = np.array(as_array(epoch))
         if self._previous is not None:
-            for what in ("shape", "dtype"):
-                before, now = getattr(self._previous, what), getattr(values, what)
-                if before != now:
-                    raise TrajectoryError(f"Epoch {self.n_epochs} has {what} {now}; expected {before} as before.")
+            check_alike(values, self.n_epochs, self._previous.shape, self._previous.dtype, "before")
         current = EpochStream([values], kind=self.kind)
         if labels is not None:
             current.labels = check_labels(labels, current.n_samples, current.n_classes)

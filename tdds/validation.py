@@ -100,6 +100,13 @@ def check_real(name: str, value: Any, low: float, high: float, *, high_is_legal:
     return value
 
 
+def check_alike(values: Any, epoch: int, shape: tuple[int, ...], dtype: Any, of: str) -> None:
+    """Raise where the values of `epoch` have not the shape and the dtype of those `of` an earlier one."""
+    for what, expected in (("shape", shape), ("dtype", dtype)):
+        if (found := getattr(values, what)) != expected:
+            raise TrajectoryError(f"Epoch {epoch} has {what} {found}; expected {expected} as {of}.")
+
+
 def check_windows(T: int | None, K: int, n_epochs: int | None) -> int | None:
     """The number of epochs that count: `T`, or all of `n_epochs`; None while the number of epochs is not known.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tdds.sources.base import Read, Trajectory, as_array, check_not_empty, decode, float_name, resolve_kind
-from tdds.validation import TrajectoryError
+from tdds.validation import TrajectoryError, check_alike
 
 
 class EpochStream(Trajectory):
@@ -58,9 +58,7 @@ class EpochStream(Trajectory):
             for e in range(out.shape[1]):
                 if not self.holds(epoch + e):
                     raise TrajectoryError(f"The iterable of epochs ended after {self.n_epochs}.")
-                for what, expected in (("shape", shape), ("dtype", self._dtype)):
-                    if (found := getattr(self._next, what)) != expected:
-                        raise TrajectoryError(f"Epoch {epoch + e} has {what} {found}; expected {expected} as epoch 0.")
+                check_alike(self._next, epoch + e, shape, self._dtype, "epoch 0")
                 out[:, e] = decode(self._next, self.dtype, out.dtype)
 
         yield read
